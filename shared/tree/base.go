@@ -1,0 +1,130 @@
+package tree
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/strake-build/strake/shared/layer"
+)
+
+// Base makes a tree of the layers of a finished image. Nothing is read before
+// somebody looks inside or asks for a directory; equal stacks share their layers.
+func (w *Workspace) Base(blobs []layer.Blob) Tree {
+	var t Tree
+	var chain v1.Hash
+	for _, b := range blobs {
+		chain = chainID(chain, b.DiffID)
+		t = t.With(w.baseLayer(chain, b, t))
+	}
+	return t
+}
+
+// chainID names a stack of layers (OCI image specification, "Layer ChainID").
+func chainID(below, diffID v1.Hash) v1.Hash {
+	if below.Hex == "" {
+		return diffID
+	}
+	sum := sha256.Sum256([]byte(below.String() + " " + diffID.String()))
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+}
+
+func (w *Workspace) baseLayer(chain v1.Hash, b layer.Blob, below Tree) *Layer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l, ok := w.chains[chain]; ok {
+		return l
+	}
+	u := &unpacked{w: w, blob: b, below: below}
+	l := &Layer{base: true, blob: kept(&b)}
+	both := &promise[*unpacked]{make: func(ctx context.Context) (*unpacked, error) { return u, u.fetch(ctx) }}
+	l.table.make = func(ctx context.Context) (*layer.Table, error) {
+		u, err := both.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return u.table, nil
+	}
+	l.dir.make = func(ctx context.Context) (string, error) {
+		u, err := both.get(ctx)
+		if err != nil {
+			return "", err
+		}
+		if u.dir != "" {
+			return u.dir, nil
+		}
+		d, err := w.NewDir()
+		if err != nil {
+			return "", err
+		}
+		return d, layer.Checkout(ctx, u.table, d, w.Overlay())
+	}
+	w.chains[chain] = l
+	return l
+}
+
+// unpacked is a base layer that was fetched.
+type unpacked struct {
+	w     *Workspace
+	blob  layer.Blob
+	below Tree
+	table *layer.Table
+	dir   string
+}
+
+// fetch reads the blob once: into a directory of its own, or into a spool file.
+func (u *unpacked) fetch(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("unpack layer %s: %w", u.blob.Digest, err)
+		}
+	}()
+	o := layer.UnpackOptions{DiffID: u.blob.DiffID, UserXattr: u.w.userXattr, Lower: u.lower(ctx)}
+	if u.w.overlay {
+		if u.dir, err = u.w.NewDir(); err != nil {
+			return err
+		}
+	} else if o.Spool, err = u.w.Spool(); err != nil {
+		return err
+	}
+	r, err := u.blob.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if u.table, _, err = layer.Unpack(ctx, r, u.dir, o); err != nil {
+		return err
+	}
+	// What follows the end of the tar still counts for the digest.
+	if _, err = io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	u.table.Seal()
+	return nil
+}
+
+// lower answers for what a layer's own table does not hold: targets of hard links
+// and the metadata of directories on the way. The layers below are looked into
+// when the first question comes.
+func (u *unpacked) lower(ctx context.Context) func(string) *layer.Inode {
+	view := sync.OnceValue(func() *View {
+		v, err := u.below.View(ctx)
+		if err != nil {
+			return NewView() // the build ends with that error elsewhere
+		}
+		return v
+	})
+	return func(p string) *layer.Inode {
+		f, err := view().Exact(p)
+		if err != nil {
+			return nil
+		}
+		return f.Inode
+	}
+}
