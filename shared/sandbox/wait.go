@@ -1,0 +1,105 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// waiter waits for a child, and for what it leaves behind.
+type waiter struct {
+	pid    int
+	oom    *oomCounter
+	before int64
+	reaper *Reaper // nil where the pid namespace ends with the child
+}
+
+// run makes the child in root and waits.
+func (w *waiter) run(ctx context.Context, pr *program, flags uintptr, root int, out *streams) (Exit, error) {
+	c, err := w.start(pr, flags, root)
+	out.started()
+	if err != nil {
+		return Exit{}, err
+	}
+	w.pid = c.pid
+	return w.wait(ctx)
+}
+
+func (w *waiter) start(pr *program, flags uintptr, root int) (*child, error) {
+	if w.reaper != nil {
+		return w.reaper.fork(pr, flags, root)
+	}
+	c, err := pr.fork(flags)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.started()
+}
+
+// wait returns when the child and its descendants are gone. It must be called on
+// the thread that made the child, whose end would be the child's (PDEATHSIG).
+func (w *waiter) wait(ctx context.Context) (Exit, error) {
+	killed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		_ = unix.Kill(w.pid, unix.SIGKILL) // it is not reaped yet: the pid is its own
+	})
+	err := w.ended()
+	if !stop() {
+		<-killed
+	}
+	if err != nil {
+		return Exit{}, err
+	}
+	var (
+		status unix.WaitStatus
+		usage  unix.Rusage
+	)
+	reap := func() error {
+		if _, err := retry(func() (int, error) { return unix.Wait4(w.pid, &status, 0, &usage) }); err != nil {
+			return fmt.Errorf("wait for process %d: %w", w.pid, err)
+		}
+		return nil
+	}
+	if w.reaper == nil {
+		err = reap()
+	} else {
+		// The child is still a zombie while the others end: its pid is no other's.
+		err = errors.Join(w.reaper.end(w.pid), w.reaper.reap(w.pid, reap))
+	}
+	if err != nil {
+		return Exit{}, err
+	}
+	return w.exit(status, &usage), context.Cause(ctx)
+}
+
+// ended waits until the child has ended, without reaping it.
+func (w *waiter) ended() error {
+	_, err := retry(func() (int, error) {
+		return 0, unix.Waitid(unix.P_PID, w.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	})
+	if err != nil {
+		return fmt.Errorf("wait for process %d: %w", w.pid, err)
+	}
+	return nil
+}
+
+func (w *waiter) exit(status unix.WaitStatus, usage *unix.Rusage) Exit {
+	e := Exit{
+		Code:   status.ExitStatus(),
+		User:   time.Duration(usage.Utime.Nano()),
+		System: time.Duration(usage.Stime.Nano()),
+		MaxRSS: int64(usage.Maxrss) << 10,
+	}
+	if status.Signaled() {
+		e.Signal = syscall.Signal(status.Signal())
+		e.Code = 128 + int(e.Signal)
+	}
+	// A shell says 137 for a child of its own that was killed.
+	e.OOMKilled = e.Code == 128+int(syscall.SIGKILL) && w.oom.read() > w.before
+	return e
+}
