@@ -1,0 +1,156 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strake-build/strake/shared/frontend"
+	"github.com/strake-build/strake/shared/graph"
+	"github.com/strake-build/strake/shared/op"
+	"github.com/strake-build/strake/shared/op/run"
+	"github.com/strake-build/strake/shared/sandbox"
+	"github.com/strake-build/strake/shared/solve"
+	"github.com/strake-build/strake/shared/tree"
+)
+
+// engine is one build: it answers the frontend and solves its graphs.
+type engine struct {
+	b         *Builder
+	req       Request
+	workspace *tree.Workspace
+	worker    *op.Worker
+	solver    *solve.Solver
+	layers    *layers
+	prepared  sync.Once
+	prepErr   error
+}
+
+func (b *Builder) engine(ctx context.Context, req Request) (*engine, error) {
+	w, err := tree.NewWorkspace(req.Dir, req.Pack)
+	if err != nil {
+		return nil, &EnvironmentError{err}
+	}
+	e := &engine{b: b, req: req, workspace: w}
+	e.worker = &op.Worker{
+		Workspace: w,
+		Now:       b.Now,
+		Sources: &op.Sources{
+			Registry: b.Registry, Workspace: w, Secrets: req.Secrets, SSH: req.SSH, Layouts: req.Layouts,
+			Locals: map[string]string{"context": req.Context, "dockerfile": filepath.Dir(req.Dockerfile)},
+		},
+	}
+	for name, dir := range req.Locals {
+		e.worker.Sources.Locals[name] = dir
+	}
+	e.layers = newLayers(b.Layer)
+	e.solver = &solve.Solver{Worker: e.worker, Progress: b.Progress, Done: e.layers.done}
+	return e, nil
+}
+
+// prepare gets ready to run steps, once, when the first graph has any.
+func (e *engine) prepare(ctx context.Context, g *graph.Graph) error {
+	if !hasRun(g) {
+		return nil
+	}
+	e.prepared.Do(func() { e.prepErr = e.openSandbox(ctx) })
+	return e.prepErr
+}
+
+// openSandbox chooses how steps run.
+func (e *engine) openSandbox(ctx context.Context) error {
+	box, err := e.choose(ctx)
+	if err != nil {
+		return &EnvironmentError{err}
+	}
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("read the host's resolv.conf: %w", err)
+	}
+	r := &run.Runner{
+		Sandbox: box, Workspace: e.workspace, Secrets: e.req.Secrets, SSH: e.req.SSH,
+		Caches: &run.Caches{Dir: filepath.Join(e.req.Dir, "mounts")}, Allow: e.req.Allow, Resolv: resolv,
+	}
+	skip := ignore(e.req.IgnorePaths)
+	if !box.View().Layered {
+		r.Roots = &run.ChrootRoots{Workspace: e.workspace, Ignore: skip}
+		e.worker.Runner = r
+		return nil
+	}
+	userXattr, err := sandbox.UserXattrs(e.workspace.Path())
+	if err != nil {
+		return &EnvironmentError{err}
+	}
+	e.workspace.UseOverlay(userXattr)
+	r.Roots = &run.OverlayRoots{Workspace: e.workspace, UserXattr: userXattr, Ignore: skip}
+	e.worker.Runner = r
+	return nil
+}
+
+// choose tries out what works here.
+func (e *engine) choose(ctx context.Context) (sandbox.Sandbox, error) {
+	reaper, err := sandbox.BecomeReaper()
+	if err != nil {
+		return nil, err
+	}
+	report, err := sandbox.Probe(ctx, e.workspace.Path(), reaper)
+	if err != nil {
+		return nil, err
+	}
+	box, reason, err := sandbox.Choose(report, e.req.Isolation)
+	if err != nil {
+		return nil, err
+	}
+	name := box.View().Name
+	logger(ctx).Info().Str("because", reason).Msg("RUN steps are isolated by " + name)
+	for _, f := range report.Rows {
+		logger(ctx).Debug().Str("what", f.Name).AnErr("refused", f.Err).Msg("probed")
+	}
+	return box, nil
+}
+
+// ImageConfig resolves a base image for the frontend.
+func (e *engine) ImageConfig(ctx context.Context, q frontend.ImageQuery) (*frontend.Image, error) {
+	base, err := e.worker.Sources.Base(ctx, q.Ref, q.Layout, q.Platform)
+	if err != nil {
+		return nil, err
+	}
+	return &frontend.Image{Digest: digest.Digest(base.Root.String()), Config: base.Config}, nil
+}
+
+// Open solves a graph and gives its files to read.
+func (e *engine) Open(ctx context.Context, g *graph.Graph) (fs.FS, error) {
+	if err := e.prepare(ctx, g); err != nil {
+		return nil, err
+	}
+	t, err := e.solver.Tree(ctx, g.Root)
+	if err != nil {
+		return nil, err
+	}
+	v, err := t.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.FS(), nil
+}
+
+// SourceTime says when a git or http source was made.
+func (e *engine) SourceTime(ctx context.Context, src *graph.Source) (*time.Time, error) {
+	return e.worker.Sources.Time(ctx, src)
+}
+
+// concurrently calls fn for 0 to n-1, side by side.
+func concurrently(ctx context.Context, n int, fn func(context.Context, int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range n {
+		g.Go(func() error { return fn(ctx, i) })
+	}
+	return g.Wait()
+}
