@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"github.com/strake-build/strake/shared/build"
+	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/export"
+	"github.com/strake-build/strake/shared/layer"
+	"github.com/strake-build/strake/shared/logging"
+	"github.com/strake-build/strake/shared/registry"
+	"github.com/strake-build/strake/shared/sandbox"
+)
+
+// build is what the program does without a subcommand.
+func (c *command) build(x *cli.Context) (err error) {
+	if x.NArg() > 0 {
+		return &shared.UsageError{Err: argumentError(x.Args().First())}
+	}
+	if err := c.openLog(x); err != nil {
+		return err
+	}
+	ctx := c.log.WithContext(x.Context)
+	req, err := request(x)
+	if err != nil {
+		return err
+	}
+	if done, err := c.enterNamespace(ctx, req.Isolation); done || err != nil {
+		return err
+	}
+	if err := sandbox.Conceal(); err != nil {
+		return err
+	}
+	client, err := c.client(x)
+	if err != nil {
+		return err
+	}
+	out, err := c.outputs(x, client)
+	if err != nil {
+		return err
+	}
+	if !x.Bool("skip-push-permission-check") {
+		if err := out.check(ctx); err != nil {
+			return err
+		}
+	}
+	c.notices(x)
+	return c.run(ctx, req, client, out)
+}
+
+// run builds and exports.
+func (c *command) run(ctx context.Context, req build.Request, client *registry.Client, out *outputs) (err error) {
+	start := time.Now()
+	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.progress.Lint, Now: time.Now}
+	if out.push != nil {
+		// Uploads go on after the build, until the export waits for them.
+		uploads, cancel := context.WithCancel(ctx)
+		defer out.push.Wait()
+		defer cancel()
+		b.Layer = func(_ context.Context, l *layer.Blob) error {
+			out.push.Upload(uploads, l)
+			return nil
+		}
+	}
+	res, err := b.Run(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, res.Close()) }()
+	built := time.Since(start)
+	out.files.Extra = map[string]any{"strake.steps": c.progress.Times()}
+	if err := export.Export(ctx, res.Artifact, out.ways, out.files); err != nil {
+		return err
+	}
+	d, err := res.Artifact.Digest()
+	if err != nil {
+		return err
+	}
+	c.log.Info().Str("digest", d.String()).Dur("build", built).Dur("total", time.Since(start)).
+		Msgf("built %s in %.1fs", d, time.Since(start).Seconds())
+	switch {
+	case out.stdout: // has the archive already
+		return nil
+	case len(out.files.Destinations) == 0 || out.push == nil:
+		fmt.Fprintln(c.stdout, d)
+		return nil
+	}
+	for _, n := range out.files.Destinations {
+		fmt.Fprintf(c.stdout, "%s@%s\n", n.Repository.Name(), d)
+	}
+	return nil
+}
+
+// openLog makes the logger and the progress of the flags.
+func (c *command) openLog(x *cli.Context) error {
+	format := logging.Format(x.String("log-format"))
+	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
+		format = logging.Text
+	}
+	var err error
+	c.log, err = logging.New(c.stderr, logging.Options{Level: x.String("verbosity"), Format: format, Timestamp: x.Bool("log-timestamp")})
+	if err != nil {
+		return &shared.UsageError{Err: err}
+	}
+	zerolog.DurationFieldUnit = time.Millisecond
+	c.json = format == logging.JSON
+	c.progress = shared.NewProgress(c.stderr, c.log, format)
+	return nil
+}
+
+// client makes the registry client of the flags.
+func (c *command) client(x *cli.Context) (*registry.Client, error) {
+	certs, err1 := hostFiles(x, "registry-certificate")
+	clientCerts, err2 := hostFiles(x, "registry-client-cert")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, &shared.UsageError{Err: err}
+	}
+	o := registry.Options{
+		Insecure: x.Bool("insecure"), InsecurePull: x.Bool("insecure-pull"), InsecureRegistries: x.StringSlice("insecure-registry"),
+		SkipTLSVerify: x.Bool("skip-tls-verify"), SkipTLSVerifyPull: x.Bool("skip-tls-verify-pull"),
+		SkipTLSVerifyRegistries: x.StringSlice("skip-tls-verify-registry"),
+		Mirrors:                 given(x, "registry-mirror"), Maps: given(x, "registry-map"),
+		SkipDefaultFallback: x.Bool("skip-default-registry-fallback"),
+		Certificates:        certs, ClientCerts: clientCerts, UserAgent: "strake",
+		Notice: func(line string) { c.log.Warn().Msg(line) },
+	}
+	if n := x.Int("image-download-retry"); n > 0 {
+		o.Retries = registry.DefaultRetries + n
+	}
+	client, err := registry.New(o)
+	if err != nil {
+		return nil, &shared.UsageError{Err: err}
+	}
+	return client, nil
+}
+
+// given is a list without what is empty: a variable that a pipeline leaves
+// empty is as good as none.
+func given(x *cli.Context, flag string) []string {
+	return slices.DeleteFunc(x.StringSlice(flag), func(s string) bool { return s == "" })
+}
+
+// hostFiles reads HOST=FILE flags.
+func hostFiles(x *cli.Context, flag string) (map[string]string, error) {
+	p := &parser{x: x}
+	m := p.pairs(flag)
+	return m, errors.Join(p.errs...)
+}
+
+// outputs is where the image goes.
+type outputs struct {
+	ways  []export.Exporter
+	push  *export.Push // nil when nothing is pushed
+	check func(context.Context) error
+	files *export.Files
+	// stdout tells that the image itself goes there.
+	stdout bool
+}
+
+func (c *command) outputs(x *cli.Context, client *registry.Client) (*outputs, error) {
+	var names []export.Destination
+	var errs []error
+	for _, d := range x.StringSlice("destination") {
+		n, err := export.ParseDestination(d)
+		errs = append(errs, err)
+		names = append(names, n)
+	}
+	noPush := x.Bool("no-push")
+	tarPath, layout := x.String("tar-path"), x.String("oci-layout-path")
+	if len(names) == 0 && !noPush && tarPath == "" && layout == "" {
+		errs = append(errs, errors.New("--destination: none given; give one, or --no-push, --tar-path or --oci-layout-path"))
+	}
+	for _, f := range []string{"image-name-with-digest-file", "image-name-tag-with-digest-file"} {
+		if len(names) == 0 && x.String(f) != "" {
+			errs = append(errs, fmt.Errorf("--%s: needs a --destination", f))
+		}
+	}
+	out := &outputs{check: func(context.Context) error { return nil }, files: &export.Files{
+		Digest: x.String("digest-file"), NameDigest: x.String("image-name-with-digest-file"),
+		NameTagDigest: x.String("image-name-tag-with-digest-file"), Metadata: x.String("metadata-file"), Destinations: names,
+	}}
+	if dir := os.Getenv("BUILDER_OUTPUT"); dir != "" {
+		out.files.Images = filepath.Join(dir, "images")
+	}
+	if tarPath != "" {
+		out.stdout = tarPath == "-"
+		out.ways = append(out.ways, &export.Tar{Path: tarPath, Stdout: c.stdout, Names: names})
+	}
+	if layout != "" {
+		out.ways = append(out.ways, &export.Layout{Path: layout, Names: names})
+	}
+	if len(names) > 0 && !noPush {
+		if err := c.pushTo(x, client, names, out); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, &shared.UsageError{Err: err}
+	}
+	return out, nil
+}
+
+// pushTo adds the destinations in registries.
+func (c *command) pushTo(x *cli.Context, client *registry.Client, names []export.Destination, out *outputs) error {
+	push := &export.Push{Retries: x.Int("push-retry"), IgnoreImmutable: x.Bool("push-ignore-immutable-tag-errors"), Report: c.sent}
+	var checks []func(context.Context) error
+	for _, n := range names {
+		p, err := client.Pusher(n.String())
+		if err != nil {
+			return err
+		}
+		push.Targets = append(push.Targets, export.Target{Destination: n, Pusher: p})
+		checks = append(checks, p.Check)
+	}
+	out.push, out.ways = push, append(out.ways, push)
+	out.check = func(ctx context.Context) error {
+		var errs []error
+		for _, f := range checks {
+			errs = append(errs, f(ctx))
+		}
+		return errors.Join(errs...)
+	}
+	return nil
+}
+
+// sent logs what went to a registry.
+func (c *command) sent(s export.Sent) {
+	e := c.log.Debug()
+	switch {
+	case s.Err != nil && !s.Ignored:
+		e = c.log.Error().Err(s.Err)
+	case s.Err != nil:
+		e = c.log.Warn().Err(s.Err)
+	case !s.Layer:
+		e = c.log.Info()
+	}
+	what := "pushed " + s.Name
+	if s.Layer {
+		what = "pushed a layer to " + s.Name
+	}
+	if s.Err != nil {
+		what = "did not push to " + s.Name
+	}
+	e.Str("digest", s.Digest.String()).Dur("took", s.Took).Msg(what)
+}
+
+// notices says what accepted flags come to.
+func (c *command) notices(x *cli.Context) {
+	if x.Bool("use-new-run") {
+		c.log.Info().Msg("--use-new-run: the one correct way of finding changes is used")
+	}
+	if m := x.String("snapshot-mode"); m != "full" {
+		c.log.Info().Msgf("--snapshot-mode %s: the one correct way of finding changes is used", m)
+	}
+}
+
+// exitStatus is the code of a build that ran in another process of ours.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// enterNamespace runs the whole command again in a user namespace, where an
+// ordinary user may mount, and says so. Without ids of his own to give to other
+// users of a step, the user stays out: a step could only be root.
+func (c *command) enterNamespace(ctx context.Context, isolation string) (done bool, err error) {
+	env := os.Environ()
+	if isolation == "chroot" || sandbox.InUserNamespace(env) || !sandbox.NeedsUserNamespace() {
+		return false, nil
+	}
+	n, err := sandbox.PlanUserNamespace()
+	if err != nil || n.IDs == sandbox.OneID && isolation == "auto" {
+		c.log.Debug().AnErr("why", errors.Join(err, n.Why)).Msg("no user namespace is entered")
+		return false, nil //nolint:nilerr // the build goes on without
+	}
+	code, err := n.Enter(ctx, os.Args, env)
+	if err != nil {
+		c.log.Debug().Err(err).Msg("no user namespace can be entered")
+		return false, nil
+	}
+	if code != 0 {
+		return true, exitStatus(code)
+	}
+	return true, nil
+}
