@@ -1,0 +1,72 @@
+# strake's tasks. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash
+export CGO_ENABLED ?= 0
+
+BINARIES := executor warmer manifest
+PLATFORMS := linux/amd64 linux/arm64 linux/arm/v7 linux/s390x linux/ppc64le linux/riscv64
+GO_BUILD := go build -trimpath -ldflags '-s -w'
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## compile executor, warmer and manifest into bin/
+	@mkdir -p bin
+	$(foreach b,$(BINARIES),$(GO_BUILD) -o bin/$(b) ./$(b) &&) true
+
+.PHONY: cross
+cross: ## compile every binary for every platform into bin/OS-ARCH/
+	@set -e; for p in $(PLATFORMS); do \
+		IFS=/ read -r os arch variant <<<"$$p"; dir=bin/$$os-$$arch$$variant; mkdir -p $$dir; \
+		for b in $(BINARIES); do echo "$$dir/$$b"; \
+			GOOS=$$os GOARCH=$$arch GOARM=$${variant#v} $(GO_BUILD) -o $$dir/$$b ./$$b; done; done
+
+.PHONY: demo
+demo: ## build an image from a real Dockerfile, push it to a registry of its own and pull it back
+	@scripts/demo
+
+.PHONY: test
+test: ## run every test, integration included; installs what they need
+	@scripts/test
+
+.PHONY: test-unit
+test-unit: ## run the tests that need neither root nor network
+	go test ./executor/... ./manifest/... ./shared/... ./warmer/...
+
+.PHONY: race
+race: ## run the unit tests under the race detector
+	CGO_ENABLED=1 go test -race ./executor/... ./manifest/... ./shared/... ./warmer/...
+
+.PHONY: vet
+vet: ## run go vet on every module
+	go vet work
+
+.PHONY: lint
+lint: ## run go vet, staticcheck and gofumpt
+	@scripts/lint
+
+.PHONY: fmt
+fmt: ## format the source with gofumpt
+	@scripts/lint --fix
+
+.PHONY: conformance
+conformance: ## build our Dockerfile cases with BuildKit and strake and compare the images
+	@scripts/conformance
+
+.PHONY: conformance-golden
+conformance-golden: ## write BuildKit's answers to our Dockerfile cases down
+	@scripts/conformance golden
+
+.PHONY: bench
+bench: ## measure strake, BuildKit and buildah side by side; ARGS="-runs 3 -only apt"
+	@scripts/bench $(ARGS)
+
+.PHONY: bases
+bases: ## make the base images of tests and benchmarks from packages
+	@scripts/bases
+
+.PHONY: clean
+clean: ## remove bin/
+	rm -rf bin
