@@ -64,7 +64,7 @@ func busyboxKey(ctx context.Context) (string, error) {
 	if version == "" || version == "(none)" {
 		return "", errors.New("apt knows no package busybox-static: run apt-get update")
 	}
-	return keyOf("busybox 1", version), nil
+	return keyOf("busybox 3", version), nil
 }
 
 func busyboxImage(ctx context.Context, dir string) (v1.Image, error) {
@@ -123,6 +123,8 @@ func fillBusybox(tw *tar.Writer, binary string, applets []string) error {
 		{"home/", 0o755},
 		{"root/", 0o700},
 		{"tmp/", 0o1777},
+		{"proc/", 0o755},
+		{"sys/", 0o755},
 		{"usr/", 0o755},
 		{"usr/bin/", 0o755},
 		{"usr/sbin/", 0o755},

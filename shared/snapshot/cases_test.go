@@ -113,6 +113,8 @@ var cases = []struct{ name, script, want, scan string }{
 		want: "/bin dir 755 0:0\n/bin/c file 644 0:0 2\n/tmp dir 755 0:0\n/tmp/a file 644 0:0 2 = /bin/c\n/tmp/b file 644 0:0 2 = /tmp/a\n"},
 	{name: "link to an old file", script: "ln etc/passwd etc/shadow",
 		want: "/etc dir 755 0:0\n/etc/passwd file 644 0:0 11\n/etc/shadow file 644 0:0 11 = /etc/passwd\n"},
+	{name: "link before an old file", script: "ln etc/passwd bin/aa",
+		want: "/bin dir 755 0:0\n/bin/aa file 644 0:0 11\n/etc dir 755 0:0\n/etc/passwd file 644 0:0 11 = /bin/aa\n"},
 	{name: "write to a linked file", script: "echo more >> etc/one",
 		want: "/etc dir 755 0:0\n/etc/one file 644 0:0 11\n", // overlayfs breaks the link
 		scan: "/etc dir 755 0:0\n/etc/one file 644 0:0 11\n/etc/two file 644 0:0 11 = /etc/one\n"},
