@@ -112,9 +112,6 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 		return nil, err
 	}
 	for _, p := range res.Platforms {
-		if err := supported(p); err != nil {
-			return nil, err
-		}
 		if err := e.prepare(ctx, p.Graph); err != nil {
 			return nil, err
 		}
@@ -226,20 +223,6 @@ func ignore(paths []string) func(string) bool {
 	return func(p string) bool {
 		return slices.ContainsFunc(list, func(i string) bool { return p == i || len(p) > len(i) && p[:len(i)] == i && p[len(i)] == '/' })
 	}
-}
-
-// supported refuses images of systems whose layers are not plain tars: a Windows
-// layer needs its files' security descriptors.
-func supported(p frontend.PlatformResult) error {
-	if p.Platform.OS != "windows" {
-		return nil
-	}
-	for _, v := range p.Graph.Vertices {
-		if _, ok := v.Op.(*graph.Source); !ok {
-			return &run.Unsupported{What: v.Name, Way: "layers for Windows are not written; only its base image and configuration can be built here"}
-		}
-	}
-	return nil
 }
 
 // hasRun tells whether any process must run for g.

@@ -111,7 +111,9 @@ func (l *layers) write(y *tree.Layer) {
 func (e *engine) solve(ctx context.Context, list []frontend.PlatformResult) ([]tree.Tree, error) {
 	if !e.req.SingleSnapshot {
 		for _, p := range list {
-			e.layers.want(p.Graph.Root)
+			if p.Platform.OS != windows { // whose layers get their form at the end
+				e.layers.want(p.Graph.Root)
+			}
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -132,12 +134,21 @@ func (e *engine) solve(ctx context.Context, list []frontend.PlatformResult) ([]t
 	return trees, err
 }
 
+// windows is the one system whose layers have a form of their own.
+const windows = "windows"
+
 // image puts the image of one platform together.
 func (e *engine) image(ctx context.Context, t tree.Tree, p frontend.PlatformResult, epoch *time.Time, now time.Time) (v1.Image, error) {
 	config := p.Config
 	if e.req.SingleSnapshot {
 		var err error
 		if t, config, err = e.squash(ctx, t, p); err != nil {
+			return nil, err
+		}
+	}
+	if p.Platform.OS == windows {
+		var err error
+		if t, err = e.workspace.ForWindows(ctx, t); err != nil {
 			return nil, err
 		}
 	}

@@ -19,7 +19,11 @@ type header struct {
 	size  int64
 	in    *Inode
 	mtime time.Time
+	extra []paxRecord // PAX records of another system's files
 }
+
+// paxRecord is one line of a PAX header.
+type paxRecord struct{ key, value string }
 
 // The largest numbers that the octal fields of 8 and 12 bytes hold.
 const (
@@ -85,14 +89,13 @@ func ascii(s string) bool {
 func paxRecords(h *header, path bool) []byte {
 	in, mtime := h.in, h.mtime.Unix()
 	if !path && ascii(h.link) && len(h.link) <= 100 && h.size <= maxOctal12 && in.UID <= maxOctal8 &&
-		in.GID <= maxOctal8 && mtime >= 0 && mtime <= maxOctal12 && len(in.Xattrs) == 0 {
+		in.GID <= maxOctal8 && mtime >= 0 && mtime <= maxOctal12 && len(in.Xattrs) == 0 && len(h.extra) == 0 {
 		return nil
 	}
-	type record struct{ key, value string }
-	var records []record
+	records := slices.Clone(h.extra)
 	add := func(need bool, key, value string) {
 		if need {
-			records = append(records, record{key, value})
+			records = append(records, paxRecord{key, value})
 		}
 	}
 	add(path, "path", h.name)
@@ -108,7 +111,7 @@ func paxRecords(h *header, path bool) []byte {
 		}
 		add(true, "SCHILY.xattr."+name, value)
 	}
-	slices.SortFunc(records, func(a, b record) int { return strings.Compare(a.key, b.key) })
+	slices.SortFunc(records, func(a, b paxRecord) int { return strings.Compare(a.key, b.key) })
 	var b []byte
 	for _, r := range records {
 		b = appendRecord(b, r.key, r.value)

@@ -13,6 +13,9 @@ type WriteOptions struct {
 	// Epoch, where set, is the latest time that a file may have: what is newer
 	// gets it, what is older stays (SOURCE_DATE_EPOCH).
 	Epoch *time.Time
+	// Windows writes a layer for Windows: below "Files", with the attributes and
+	// security descriptors that its files need.
+	Windows bool
 	// Implied answers what the directories are that the layer only passes
 	// through. Those of which it says nil are left out, as all are without it.
 	Implied func(path string) *Inode
@@ -24,6 +27,9 @@ type WriteOptions struct {
 // hard-linked file carries the content. An entry for the root itself is called
 // "./".
 func Write(ctx context.Context, w io.Writer, t *Table, o WriteOptions) error {
+	if o.Windows {
+		t = windowsForm(t)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	a := newAhead(ctx, t, o)
 	// Whoever starts a goroutine waits for it: cancel, then drain.
@@ -117,6 +123,10 @@ type plan struct {
 }
 
 func (p *plan) run(t *Table) error {
+	if p.o.Windows {
+		give := p.give
+		p.give = func(h header) error { return give(windowsHeader(h)) }
+	}
 	p.links = make(map[*Inode]string)
 	for in := range sharedInodes(t) {
 		p.links[in] = ""

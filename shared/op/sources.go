@@ -152,6 +152,9 @@ func (s *Sources) base(ctx context.Context, ref, layout string, p *ocispecs.Plat
 	if limit >= 0 && limit < len(layers) {
 		layers = layers[:limit]
 	}
+	if p != nil && p.OS == "windows" {
+		return s.Workspace.WindowsBase(layers), nil
+	}
 	return s.Workspace.Base(layers), nil
 }
 

@@ -26,6 +26,36 @@ func (w *Workspace) Base(blobs []layer.Blob) Tree {
 	return t
 }
 
+// WindowsBase makes a tree of the layers of a Windows image, as its files are
+// seen from inside.
+func (w *Workspace) WindowsBase(blobs []layer.Blob) Tree {
+	var t Tree
+	for _, l := range w.Base(blobs).layers {
+		t = t.With(l.mapped(layer.OfWindows))
+	}
+	return t
+}
+
+// ForWindows makes the layers of t that lie on a base image be written in Windows'
+// form. On scratch there is nothing of Windows, and layers are as for others, as
+// with BuildKit.
+func (w *Workspace) ForWindows(ctx context.Context, t Tree) (Tree, error) {
+	out, made := t.Split()
+	if len(out.layers) == 0 {
+		return t, nil
+	}
+	pack := w.pack
+	pack.Windows = true
+	for _, l := range made {
+		table, err := l.Table(ctx)
+		if err != nil {
+			return t, err
+		}
+		out = out.With(&Layer{table: kept(table), blob: promise[*layer.Blob]{make: w.packer(table, pack)}})
+	}
+	return out, nil
+}
+
 // chainID names a stack of layers (OCI image specification, "Layer ChainID").
 func chainID(below, diffID v1.Hash) v1.Hash {
 	if below.Hex == "" {

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,21 @@ func (l *Layer) Dir(ctx context.Context) (string, error) { return l.dir.get(ctx)
 
 // Blob returns the layer's blob.
 func (l *Layer) Blob(ctx context.Context) (*layer.Blob, error) { return l.blob.get(ctx) }
+
+// mapped is the layer with another look at its table; it has no directory.
+func (l *Layer) mapped(look func(*layer.Table) *layer.Table) *Layer {
+	m := &Layer{base: l.base}
+	m.table.make = func(ctx context.Context) (*layer.Table, error) {
+		t, err := l.table.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return look(t), nil
+	}
+	m.dir.make = func(context.Context) (string, error) { return "", errors.ErrUnsupported }
+	m.blob.make = l.blob.get
+	return m
+}
 
 // promise is a value made by the first who asks.
 type promise[T any] struct {

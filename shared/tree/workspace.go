@@ -102,13 +102,13 @@ func (w *Workspace) FromTable(t *layer.Table) *Layer {
 		}
 		return d, layer.Checkout(ctx, t, d, w.Overlay())
 	}
-	l.blob.make = w.packer(t)
+	l.blob.make = w.packer(t, w.pack)
 	return l
 }
 
 // FromDir makes a layer of a directory in overlayfs format and its table.
 func (w *Workspace) FromDir(dir string, t *layer.Table) *Layer {
-	return &Layer{table: kept(t), dir: kept(dir), blob: promise[*layer.Blob]{make: w.packer(t)}}
+	return &Layer{table: kept(t), dir: kept(dir), blob: promise[*layer.Blob]{make: w.packer(t, w.pack)}}
 }
 
 // Overlay says how a table is written into a directory for overlayfs.
@@ -116,14 +116,14 @@ func (w *Workspace) Overlay() layer.CheckoutOptions {
 	return layer.CheckoutOptions{Form: layer.Overlay, UserXattr: w.userXattr}
 }
 
-func (w *Workspace) packer(t *layer.Table) func(context.Context) (*layer.Blob, error) {
+func (w *Workspace) packer(t *layer.Table, o layer.PackOptions) func(context.Context) (*layer.Blob, error) {
 	return func(ctx context.Context) (*layer.Blob, error) {
 		release, err := w.pool.take(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		return layer.Pack(ctx, t, filepath.Join(w.dir, "blobs"), w.pack)
+		return layer.Pack(ctx, t, filepath.Join(w.dir, "blobs"), o)
 	}
 }
 
