@@ -60,7 +60,11 @@ func (c *command) build(x *cli.Context) (err error) {
 // run builds and exports.
 func (c *command) run(ctx context.Context, req build.Request, client *registry.Client, out *outputs) (err error) {
 	start := time.Now()
-	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.progress.Lint, Now: time.Now}
+	reaper, err := sandbox.BecomeReaper()
+	if err != nil {
+		return err
+	}
+	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.progress.Lint, Now: time.Now, Reaper: reaper}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.
 		uploads, cancel := context.WithCancel(ctx)

@@ -30,7 +30,7 @@ func contextFlags() []cli.Flag {
 		&cli.StringFlag{Name: "context", Aliases: []string{"c"}, Value: "/workspace/", Category: groupBuild, Usage: "the build context: a directory, or dir://PATH"},
 		&cli.StringFlag{Name: "context-sub-path", Category: groupBuild, Usage: "a folder inside the context to use as the context"},
 		&cli.StringSliceFlag{Name: "build-arg", Category: groupBuild, Usage: "set a build argument: NAME=VALUE, or NAME to take it from the environment (repeatable)"},
-		&cli.StringFlag{Name: "target", Category: groupBuild, Usage: "build this stage, by name"},
+		&cli.StringSliceFlag{Name: "target", Category: groupBuild, Usage: "build this stage, by name"},
 		&cli.StringSliceFlag{Name: "custom-platform", Aliases: []string{"customPlatform", "platform"}, Category: groupBuild, Usage: "build for OS/ARCH[/VARIANT]; several make an index (repeatable, comma-separated)"},
 		&cli.StringSliceFlag{Name: "label", Category: groupBuild, Usage: "set a label of the image: KEY=VALUE (repeatable)"},
 		&cli.StringSliceFlag{Name: "annotation", Category: groupBuild, Usage: "set an annotation: [manifest:|index:]KEY=VALUE (repeatable)"},

@@ -51,6 +51,9 @@ func request(x *cli.Context) (build.Request, error) {
 	if req.SSH, err = parseAgents(x.StringSlice("ssh")); err != nil {
 		p.fail("%w", err)
 	}
+	if req.Pack.Compression == layer.Zstd && x.String("tar-path") != "" {
+		p.fail("--compression zstd: docker load may not read it from --tar-path; use gzip, or --oci-layout-path")
+	}
 	p.oneOf("snapshot-mode", "full", "redo", "time")
 	p.steps()
 	if len(req.Annotations.Index) > 0 && len(req.Frontend.Platforms) < 2 {
@@ -175,7 +178,7 @@ func (p *parser) epoch(args map[string]string) *time.Time {
 func (p *parser) frontend(locals, layouts map[string]string) frontend.Request {
 	x := p.x
 	r := frontend.Request{
-		Target: x.String("target"), BuildArgs: p.buildArgs(), Labels: p.pairs("label"),
+		Target: p.target(), BuildArgs: p.buildArgs(), Labels: p.pairs("label"),
 		Platforms: p.platforms(), NoCache: x.Bool("no-cache"), Contexts: make(map[string]string),
 		AddHosts: x.StringSlice("add-host"), Ulimits: x.StringSlice("ulimit"),
 		Network: x.String("network"), Hostname: x.String("hostname"), Opts: p.pairs("opt"),
@@ -267,4 +270,17 @@ func (p *parser) format() (image.Format, layer.PackOptions) {
 		p.fail("--compression zstd: Docker's media types have none for it; use --image-format oci")
 	}
 	return f, o
+}
+
+// target is the stage to build. kaniko's fork takes several.
+func (p *parser) target() string {
+	switch t := p.x.StringSlice("target"); len(t) {
+	case 0:
+		return ""
+	case 1:
+		return t[0]
+	default:
+		p.fail("--target %s: one stage is built at a time; run the executor once for each", strings.Join(t, ", "))
+		return ""
+	}
 }

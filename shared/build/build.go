@@ -22,6 +22,7 @@ import (
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op/run"
 	"github.com/strake-build/strake/shared/registry"
+	"github.com/strake-build/strake/shared/sandbox"
 	"github.com/strake-build/strake/shared/solve"
 	"github.com/strake-build/strake/shared/tree"
 )
@@ -78,6 +79,9 @@ type Builder struct {
 	// written, while the build goes on.
 	Layer func(ctx context.Context, b *layer.Blob) error
 	Now   func() time.Time
+	// Reaper collects what steps leave behind; there is one in a process. It may
+	// be nil where nothing is to run but in an overlay.
+	Reaper *sandbox.Reaper
 }
 
 // Result is what was built. It can be read until Close.

@@ -96,11 +96,7 @@ func (e *engine) openSandbox(ctx context.Context) error {
 
 // choose tries out what works here.
 func (e *engine) choose(ctx context.Context) (sandbox.Sandbox, error) {
-	reaper, err := sandbox.BecomeReaper()
-	if err != nil {
-		return nil, err
-	}
-	report, err := sandbox.Probe(ctx, e.workspace.Path(), reaper)
+	report, err := sandbox.Probe(ctx, e.workspace.Path(), e.b.Reaper)
 	if err != nil {
 		return nil, err
 	}

@@ -79,6 +79,7 @@ func classes() []class {
 		{ExitDockerfile, "dockerfile", as[*frontend.Error]},
 		{ExitDockerfile, "unsupported", as[*run.Unsupported]},
 		{ExitNoInput, "not found", is(fs.ErrNotExist)},
+		{ExitCantCreate, "permission", is(fs.ErrPermission)},
 	}
 }
 

@@ -9,6 +9,10 @@ import (
 	"runtime/debug"
 )
 
+// release is the version that the linker was told (-X); a build from source that
+// was not told one goes by what the toolchain knows.
+var release string
+
 // Info describes a build of the program.
 type Info struct {
 	Version  string `json:"version"`
@@ -20,11 +24,14 @@ type Info struct {
 // Get reads what the Go toolchain left in the binary.
 func Get() Info {
 	i := Info{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if release != "" {
+		i.Version = release
+	}
 	b, ok := debug.ReadBuildInfo()
 	if !ok {
 		return i
 	}
-	if b.Main.Version != "" && b.Main.Version != "(devel)" {
+	if release == "" && b.Main.Version != "" && b.Main.Version != "(devel)" {
 		i.Version = b.Main.Version
 	}
 	for _, s := range b.Settings {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/layer"
@@ -45,7 +46,7 @@ func newBed(t testing.TB, kind string) *bed {
 	t.Helper()
 	// Roots are entered by other users than the owner of temporary directories.
 	busybox := sandboxtest.Busybox(t)
-	for _, a := range strings.Fields("cp mkfifo nc setfattr getfattr") {
+	for _, a := range strings.Fields("mkfifo sort") {
 		must(t, os.Symlink("busybox", filepath.Join(busybox, "bin", a)))
 	}
 	dir := filepath.Join(busybox, "../builder")
@@ -78,6 +79,9 @@ func tableOf(t testing.TB, dir string) *layer.Table {
 	return table.Seal()
 }
 
+// old is the time of files in trees.
+var old = time.Unix(1e9, 0)
+
 // with lays a changeset on the base: "dir/", "file=content", "link->target", "-removed".
 func (b *bed) with(lines ...string) *bed {
 	c := *b
@@ -94,11 +98,11 @@ func (b *bed) tree(lines ...string) tree.Tree {
 		case strings.HasPrefix(l, "-"):
 			table.Make(l[1:]).Whiteout = true
 		case isLink:
-			table.Make(link).Inode = &layer.Inode{Kind: layer.Symlink, Mode: 0o777, Target: target}
+			table.Make(link).Inode = &layer.Inode{Kind: layer.Symlink, Mode: 0o777, ModTime: old, Target: target}
 		case isFile:
-			table.Make(name).Inode = &layer.Inode{Kind: layer.Regular, Mode: 0o644, Size: int64(len(content)), Content: layer.Bytes(content)}
+			table.Make(name).Inode = &layer.Inode{Kind: layer.Regular, Mode: 0o644, ModTime: old, Size: int64(len(content)), Content: layer.Bytes(content)}
 		default:
-			table.Make(l).Inode = &layer.Inode{Kind: layer.Dir, Mode: 0o755}
+			table.Make(l).Inode = &layer.Inode{Kind: layer.Dir, Mode: 0o755, ModTime: old}
 		}
 	}
 	return tree.Of(b.Workspace.FromTable(table.Seal()))

@@ -31,7 +31,7 @@ func (r *Runner) bindSource(ctx context.Context, m *graph.Mount, in tree.Tree) (
 	}
 	s := source{file: !f.IsDir()}
 	if !r.Sandbox.View().Layered {
-		return r.copySource(ctx, view, f, s)
+		return r.copySource(ctx, m, view, f, s)
 	}
 	dirs, err := in.Dirs(ctx)
 	if err != nil {
@@ -61,13 +61,13 @@ func (r *Runner) bindSource(ctx context.Context, m *graph.Mount, in tree.Tree) (
 
 // copySource unpacks what is to be seen, for a sandbox that can only put
 // directories into place.
-func (r *Runner) copySource(ctx context.Context, view *tree.View, f *tree.File, s source) (source, error) {
+func (r *Runner) copySource(ctx context.Context, m *graph.Mount, view *tree.View, f *tree.File, s source) (source, error) {
 	dir, err := r.Workspace.NewDir()
 	if err != nil {
 		return source{}, err
 	}
 	s.release = func() error { return os.RemoveAll(dir) }
-	s.mount.Source = dir
+	s.mount.Source, s.mount.ReadOnly = dir, m.ReadOnly
 	if s.file {
 		s.mount.Source = dir + "/file"
 		t := layer.NewTable()

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/strake-build/strake/shared/graph"
+	"github.com/strake-build/strake/shared/op/run"
 	"github.com/strake-build/strake/shared/tree"
 )
 
@@ -16,7 +17,7 @@ func TestChanges(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
 		change       func(*graph.Exec)
-		want         string // an "app" directory is there to be changed
+		want         string
 	}{
 		{name: "nothing", script: "true"},
 		{name: "a file", script: "echo new >app/f; chmod 600 app/f", want: "d 755 0:0 app\nf 600 0:0 app/f \"new\\n\""},
@@ -28,15 +29,15 @@ func TestChanges(t *testing.T) {
 		{name: "made and removed", script: "mkdir app/d; echo >app/d/f; rm -r app/d"},
 		{name: "touched", script: "touch -d @0 app a/deep; cat a/x >t; chmod 600 a/x; chmod 644 a/x; rm t"},
 		{name: "written as it was", script: "touch -d @0 o; echo -n 1 >a/x; touch -r gone a/x; rm o"},
-		{name: "replaced directory", script: "rm -r a; mkdir a; echo 5 >a/n", want: "d 755 0:0 a opaque\nf 644 0:0 a/n \"5\\n\""},
+		{name: "replaced directory", script: "rm -r a; mkdir a; echo 5 >a/n", want: "d 755 0:0 a\n- a/deep\nf 644 0:0 a/n \"5\\n\"\n- a/x\n- a/y"},
 		{name: "file for a directory", script: "rm -r a; echo 5 >a", want: "f 644 0:0 a \"5\\n\""},
 		{name: "directory for a file", script: "rm gone; mkdir gone; echo 1 >gone/f", want: "d 755 0:0 gone\nf 644 0:0 gone/f \"1\\n\""},
 		{name: "moved", script: "mv a/x app/x", want: "d 755 0:0 a\n- a/x\nd 755 0:0 app\nf 644 0:0 app/x \"1\""},
 		{name: "hard links", script: "echo 1 >app/f; ln app/f app/g; mkdir app/d; ln app/f app/d/h", want: "d 755 0:0 app\nd 755 0:0 app/d\nf 644 0:0 app/d/h \"1\\n\"\napp/f = app/d/h\napp/g = app/d/h"},
-		{name: "special files", script: "mkfifo app/p; ln -s ../x app/l; ln -s /abs/y app/m; mknod app/c c 1 3; chown 5:6 app/l", want: "d 755 0:0 app\nc 644 0:0 app/c 1,3\nl 777 5:6 app/l -> ../x\nl 777 0:0 app/m -> /abs/y\np 644 0:0 app/p"},
+		{name: "special files", script: "mkfifo app/p; ln -s ../x app/l; ln -s /abs/y app/m; mknod app/c c 1 3; chown -h 5:6 app/l", want: "d 755 0:0 app\nc 644 0:0 app/c 1,3\nl 777 5:6 app/l -> ../x\nl 777 0:0 app/m -> /abs/y\np 644 0:0 app/p"},
 		{name: "working directory made", script: "pwd; echo 1 >f", change: cwd("/new/work"), want: "d 755 0:0 new\nd 755 0:0 new/work\nf 644 0:0 new/work/f \"1\\n\""},
 		{name: "working directory by a link", script: "echo 1 >f", change: cwd("/link/dir/sub"), want: "d 755 0:0 real/dir/sub\nf 644 0:0 real/dir/sub/f \"1\\n\""},
-		{name: "working directory leads out", script: "echo 1 >f", change: cwd("/out/work"), want: "d 1777 0:0 tmp\nd 755 0:0 tmp/work\nf 644 0:0 tmp/work/f \"1\\n\""},
+		{name: "working directory leads out", script: "echo 1 >f", change: cwd("/out/work"), want: "d 777 0:0 tmp\nd 755 0:0 tmp/work\nf 644 0:0 tmp/work/f \"1\\n\""},
 		{name: "the root's mode", script: "chmod 711 /", want: "d 711 0:0 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,6 +53,40 @@ func TestChanges(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestXattrs(t *testing.T) {
+	overBoth(t, func(t *testing.T, b *bed) {
+		b = b.with("app/", "app/f=1").client(t)
+		r := b.run(t.Context(), step("client xattr app user.name; client xattr app/f security.capability; client xattr app/f user.other"))
+		const capability = `"\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"`
+		want := "d 755 0:0 app user.name=\"value\"\nf 644 0:0 app/f \"1\" security.capability=" + capability + " user.other=\"value\""
+		if got := r.changes(t); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+		next := *b
+		next.base = r.tree
+		if got := next.run(t.Context(), step("echo -n 1 >app/f; touch -d @1000000000 app/f")).changes(t); got != "d 755 0:0 app user.name=\"value\"\nf 644 0:0 app/f \"1\" user.other=\"value\"" {
+			t.Errorf("a write takes capabilities away: got\n%s", got)
+		}
+	})
+}
+
+// TestIgnore has paths that never enter a layer.
+func TestIgnore(t *testing.T) {
+	ignore := func(p string) bool { return p == "skip" || p == "app/.cache" }
+	overBoth(t, func(t *testing.T, b *bed) {
+		switch r := b.Roots.(type) {
+		case *run.OverlayRoots:
+			r.Ignore = ignore
+		case *run.ChrootRoots:
+			r.Ignore = ignore
+		}
+		r := b.with("app/", "skip/old=1").run(t.Context(), step("mkdir app/.cache; echo 1 >app/.cache/f; echo 1 >app/f; echo 2 >skip/new; rm skip/old"))
+		if got, want := r.changes(t), "d 755 0:0 app\nf 644 0:0 app/f \"1\\n\""; got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
 }
 
 // TestSteps runs steps on steps, and branches from one base at once.

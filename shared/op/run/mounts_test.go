@@ -27,7 +27,7 @@ func readOnly(m graph.Mount) graph.Mount {
 
 // TestMounts gives a step mounts; nothing of them, nor of their points, is in the layer.
 func TestMounts(t *testing.T) {
-	input := []string{"f=one", "d/", "d/g=two", "d/h=three", "l->/d", "out->../../../../etc"}
+	input := []string{"f=one", "d/", "d/g=two", "d/h=three", "l->d", "out->../../../../d"}
 	for _, c := range []struct {
 		name, script string
 		mounts       []graph.Mount
@@ -39,7 +39,7 @@ func TestMounts(t *testing.T) {
 		{name: "bind a part", mounts: []graph.Mount{bind("/m", "l")}, script: "ls m", out: "g\nh\n"},
 		{name: "bind a file", mounts: []graph.Mount{bind("/new/dir/file", "/d/g")}, script: "cat new/dir/file", out: "two"},
 		{name: "bind over what is there", mounts: []graph.Mount{bind("/etc/passwd", "f")}, script: "cat etc/passwd", out: "one"},
-		{name: "bind what leads out", mounts: []graph.Mount{bind("/m", "out/../d")}, script: "ls m", out: "g\nh\n"},
+		{name: "bind what leads out", mounts: []graph.Mount{bind("/m", "out")}, script: "ls m", out: "g\nh\n"},
 		{name: "relative target", mounts: []graph.Mount{bind("m", "d")}, script: "ls /m", out: "g\nh\n"},
 		{name: "target by a link", mounts: []graph.Mount{bind("/link/m", "d")}, script: "ls real/dir/m", out: "g\nh\n"},
 		{name: "target leads out", mounts: []graph.Mount{bind("/away/m", "d")}, script: "ls tmp/m", out: "g\nh\n"},
@@ -56,7 +56,6 @@ func TestMounts(t *testing.T) {
 		{name: "three deep", mounts: []graph.Mount{cache("/c"), tmpfs("/c/t"), bind("/c/t/b", "d")}, script: "ls c/t/b", out: "g\nh\n"},
 		{name: "in /dev", mounts: []graph.Mount{tmpfs("/dev/new")}, script: "echo 1 >/dev/new/f; cat /dev/new/f", out: "1\n"},
 		{name: "the root's link is hidden", mounts: []graph.Mount{tmpfs("/real"), bind("/real/dir/up/x", "d")}, script: "ls real/dir/up/x", out: "g\nh\n"},
-		{name: "one cache twice is one", mounts: nil, script: "true"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			overBoth(t, func(t *testing.T, b *bed) {
@@ -165,7 +164,7 @@ func TestScratchRoot(t *testing.T) {
 			}
 			return trees[0]
 		}(), err: err}.changes(t)
-		if !strings.HasSuffix(got, "f 644 0:0 f \"1\\n\"") || strings.Contains(got, "bin") || strings.Contains(got, "etc") {
+		if !strings.Contains(got, "f 644 0:0 f \"1\\n\"") || strings.Contains(got, "bin") || strings.Contains(got, "etc") {
 			t.Errorf("the layer has\n%s", got)
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,19 +93,35 @@ func (a *agents) Dial(_ context.Context, id string) (io.ReadWriteCloser, bool, e
 	return theirs, true, nil
 }
 
+// client lays a program on the base that speaks to sockets.
+func (b *bed) client(t *testing.T) *bed {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "bin/client"), "./testdata/client")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	must(t, os.Chmod(dir, 0o755))
+	c := *b
+	c.base = b.base.With(b.Workspace.FromTable(tableOf(t, dir)))
+	return &c
+}
+
 func TestSSH(t *testing.T) {
 	overBoth(t, func(t *testing.T, b *bed) {
 		ssh := func(id string, optional bool) func(*graph.Exec) {
 			return mount(graph.Mount{Type: graph.MountSSH, Target: "/run/buildkit/ssh_agent.0", Secret: &graph.SecretMount{ID: id, Mode: 0o600, UID: 1000, GID: 1001, Optional: optional}})
 		}
-		const script = "stat -c '%F %a %u:%g' /run/buildkit/ssh_agent.0; for i in 1 2; do echo -n a | nc local:/run/buildkit/ssh_agent.0 | head -c 1; done"
+		b = b.client(t)
+		const script = "stat -c '%F %a %u:%g' /run/buildkit/ssh_agent.0; for i in 1 2; do client ask /run/buildkit/ssh_agent.0; done"
 		r := b.run(t.Context(), step(script, ssh("default", false), func(op *graph.Exec) { op.User = "1000:1001" }))
 		r.want(t, "socket 600 1000:1001\nbb")
 		if got := r.changes(t); got != "" {
 			t.Errorf("the layer has\n%s", got)
 		}
 		// One that still holds a connection when it ends.
-		b.run(t.Context(), step("nc local:/run/buildkit/ssh_agent.0 </dev/zero >/dev/null & sleep 0.1", ssh("default", false))).want(t, "")
+		b.run(t.Context(), step("client ask /run/buildkit/ssh_agent.0 stay & sleep 0.2", ssh("default", false))).want(t, "b")
 		b.run(t.Context(), step("ls /run 2>/dev/null || echo none", ssh("other", true))).want(t, "none\n")
 		if r := b.run(t.Context(), step("true", ssh("other", false))); !errors.Is(r.err, run.ErrNoAgent) || !strings.Contains(r.err.Error(), "--ssh other") {
 			t.Errorf("an agent that was not given: %v", r.err)
