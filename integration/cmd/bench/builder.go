@@ -131,7 +131,7 @@ func (b *buildah) build(ctx context.Context, dir, ref string, args []string) (sa
 		return first, err
 	}
 	second, err := measure(b.command(ctx, "push", "-q", "--tls-verify=false", ref, "docker://"+ref), 0)
-	return sample{first.wall + second.wall, first.cpu + second.cpu, max(first.peak, second.peak)}, err
+	return sample{wall: first.wall + second.wall, cpu: first.cpu + second.cpu, peak: max(first.peak, second.peak)}, err
 }
 
 // since is the wall time in seconds.

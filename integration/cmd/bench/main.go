@@ -183,5 +183,11 @@ func (b *bench) one(ctx context.Context, w workload, builder builder, context st
 		}
 	}
 	syscall.Sync()
-	return builder.build(ctx, context, ref(), args)
+	pushed := ref()
+	s, err := builder.build(ctx, context, pushed, args)
+	if err != nil {
+		return s, err
+	}
+	s.size, err = imageSize(ctx, pushed)
+	return s, err
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/strake-build/strake/integration/imagetree"
 )
 
 // sample is what one build cost.
@@ -15,6 +18,7 @@ type sample struct {
 	wall float64 // seconds
 	cpu  float64 // seconds of user and system time, children and daemon included
 	peak int64   // bytes of resident memory of the builder itself, at most
+	size int64   // bytes of the image's layers, which tell how hard the builder compressed
 }
 
 // ticks is the unit of /proc/PID/stat: USER_HZ, which is 100 on every architecture that Go runs on.
@@ -110,4 +114,21 @@ func highWater(pid int) int64 {
 		return 0
 	}
 	return kib << 10
+}
+
+// imageSize is the sum of the compressed layers of an image in the registry.
+func imageSize(ctx context.Context, ref string) (int64, error) {
+	images, err := imagetree.Pull(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	m, err := images[0].Manifest()
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for _, l := range m.Layers {
+		sum += l.Size
+	}
+	return sum, nil
 }

@@ -13,9 +13,9 @@ func report(w io.Writer, res results, builders []builder, runs int) {
 		return
 	}
 	first := builders[0].name()
-	head := []string{"work", first + ": wall s", "cpu s", "peak MiB"}
+	head := []string{"work", first + ": wall s", "cpu s", "peak MiB", "image MiB"}
 	for _, b := range builders[1:] {
-		head = append(head, b.name()+": wall", "cpu", "peak")
+		head = append(head, b.name()+": wall", "cpu", "peak", "image")
 	}
 	fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat(" --- |", len(head)))
 	for _, work := range res.workloads {
@@ -30,14 +30,14 @@ func row(w io.Writer, work workload, samples map[string][]sample, builders []bui
 	if !ok {
 		return
 	}
-	cells := []string{work.about, fmt.Sprintf("%.2f", own.wall), fmt.Sprintf("%.2f", own.cpu), fmt.Sprint(own.peak >> 20)}
+	cells := []string{work.about, fmt.Sprintf("%.2f", own.wall), fmt.Sprintf("%.2f", own.cpu), fmt.Sprint(own.peak >> 20), fmt.Sprint(own.size >> 20)}
 	for _, b := range builders[1:] {
 		m, ok := median(samples[b.name()])
 		if !ok {
-			cells = append(cells, "", "", "")
+			cells = append(cells, "", "", "", "")
 			continue
 		}
-		cells = append(cells, times(m.wall, own.wall), times(m.cpu, own.cpu), times(float64(m.peak), float64(own.peak)))
+		cells = append(cells, times(m.wall, own.wall), times(m.cpu, own.cpu), times(float64(m.peak), float64(own.peak)), times(float64(m.size), float64(own.size)))
 	}
 	fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 }
@@ -66,13 +66,15 @@ func median(samples []sample) (sample, bool) {
 		return sample{}, false
 	}
 	var wall, cpu []float64
-	var peak []int64
+	var peak, size []int64
 	for _, s := range samples {
-		wall, cpu, peak = append(wall, s.wall), append(cpu, s.cpu), append(peak, s.peak)
+		wall, cpu = append(wall, s.wall), append(cpu, s.cpu)
+		peak, size = append(peak, s.peak), append(size, s.size)
 	}
 	slices.Sort(wall)
 	slices.Sort(cpu)
 	slices.Sort(peak)
+	slices.Sort(size)
 	mid := len(samples) / 2
-	return sample{wall[mid], cpu[mid], peak[mid]}, true
+	return sample{wall[mid], cpu[mid], peak[mid], size[mid]}, true
 }

@@ -6,8 +6,8 @@ import (
 )
 
 func TestMedian(t *testing.T) {
-	got, ok := median([]sample{{3, 1, 5}, {1, 9, 1}, {2, 5, 9}})
-	if want := (sample{2, 5, 5}); !ok || got != want {
+	got, ok := median([]sample{{3, 1, 5, 2}, {1, 9, 1, 2}, {2, 5, 9, 2}})
+	if want := (sample{2, 5, 5, 2}); !ok || got != want {
 		t.Errorf("median is %v, not %v", got, want)
 	}
 	if _, ok := median(nil); ok {
@@ -18,11 +18,11 @@ func TestMedian(t *testing.T) {
 func TestReportShowsRatios(t *testing.T) {
 	w := workload{name: "run1", about: "work"}
 	res := results{workloads: []workload{w}, samples: map[string]map[string][]sample{
-		"run1": {"strake": {{2, 1, 10 << 20}}, "buildah": {{5, 3, 5 << 20}}},
+		"run1": {"strake": {{2, 1, 10 << 20, 4 << 20}}, "buildah": {{5, 3, 5 << 20, 6 << 20}}},
 	}}
 	var b strings.Builder
 	report(&b, res, []builder{&strake{}, &buildah{}}, 1)
-	if want := "| work | 2.00 | 1.00 | 10 | 2.50× | 3.00× | 0.50× |"; !strings.Contains(b.String(), want) {
+	if want := "| work | 2.00 | 1.00 | 10 | 4 | 2.50× | 3.00× | 0.50× | 1.50× |"; !strings.Contains(b.String(), want) {
 		t.Errorf("report lacks %q:\n%s", want, b.String())
 	}
 }

@@ -144,7 +144,7 @@ func manyFiles(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(copyAll), 0o644)
 }
 
-// bigFile is 1 GiB, half random and half the same block again, as a binary with sections is.
+// bigFile is 1 GiB, half random bytes and half words, as a program with its data is.
 func bigFile(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
 		return err
@@ -157,6 +157,7 @@ func bigFile(dir string) error {
 	block := make([]byte, 1<<20)
 	for range 1024 {
 		_, _ = random.Read(block[:len(block)/2])
+		words(random, block[len(block)/2:])
 		if _, err := f.Write(block); err != nil {
 			return err
 		}
@@ -165,6 +166,16 @@ func bigFile(dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(copyAll), 0o644)
+}
+
+// words fills b with words in random order: they compress about as well as a program's text does.
+func words(random *rand.ChaCha8, b []byte) {
+	vocabulary := strings.Fields("func return err nil string int byte error context layer image config digest registry " +
+		"path mode owner step stage copy from build run the of and to a in that is was for with on")
+	for len(b) > 0 {
+		n := copy(b, vocabulary[random.Uint64()%uint64(len(vocabulary))]+" ")
+		b = b[n:]
+	}
 }
 
 // changeSource writes what no build has seen yet.
