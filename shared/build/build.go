@@ -192,7 +192,7 @@ func locate(req *Request) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("Dockerfile %s: %w, neither as a path nor in the context %s", req.Dockerfile, ErrNoContext, req.Context) //nolint:staticcheck // a proper name
+	return fmt.Errorf("find Dockerfile %s: %w, neither as a path nor in the context %s", req.Dockerfile, ErrNoContext, req.Context)
 }
 
 const defaultDockerfile = "Dockerfile"

@@ -2,12 +2,12 @@ package frontend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"runtime/debug"
 	"slices"
 
-	"errors"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/strake-build/strake/shared/graph"

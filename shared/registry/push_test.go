@@ -163,7 +163,8 @@ func TestMount(t *testing.T) {
 			func(s *registrytest.Server) v1.Layer {
 				return &registry.MountLayer{Layer: content, Repository: s.Ref("base")}
 			},
-			registrytest.Fault{Method: http.MethodPost, Times: 1, Status: http.StatusForbidden}, 1, true,
+			registrytest.Fault{Method: http.MethodPost, Times: 1, Status: http.StatusForbidden},
+			1, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,12 +89,16 @@ func describe(t *layer.Table) string {
 var cases = []struct{ name, script, want, scan string }{
 	{name: "nothing", script: "cat etc/passwd; ls -lR >/dev/null"},
 	{name: "write", script: "echo more >> etc/passwd", want: "/etc dir 755 0:0\n/etc/passwd file 644 0:0 16\n"},
-	{name: "new", script: "mkdir -m 700 opt; echo hi > opt/x; ln -s x opt/y; mkfifo -m 600 opt/z",
-		want: "/opt dir 700 0:0\n/opt/x file 644 0:0 3\n/opt/y link 777 0:0 x\n/opt/z fifo 600 0:0\n"},
+	{
+		name: "new", script: "mkdir -m 700 opt; echo hi > opt/x; ln -s x opt/y; mkfifo -m 600 opt/z",
+		want: "/opt dir 700 0:0\n/opt/x file 644 0:0 3\n/opt/y link 777 0:0 x\n/opt/z fifo 600 0:0\n",
+	},
 	{name: "touch and back", script: "touch etc/passwd; touch -d @1600000000 etc/passwd; chmod 600 etc/hosts; chmod 644 etc/hosts"},
 	{name: "touch", script: "touch etc/hosts", want: "/etc dir 755 0:0\n/etc/hosts file 644 0:0 10\n"},
-	{name: "same size and time", script: "printf 'root:y:0:0\n' > etc/passwd; touch -d @1600000000 etc/passwd",
-		want: "/etc dir 755 0:0\n/etc/passwd file 644 0:0 11\n"},
+	{
+		name: "same size and time", script: "printf 'root:y:0:0\n' > etc/passwd; touch -d @1600000000 etc/passwd",
+		want: "/etc dir 755 0:0\n/etc/passwd file 644 0:0 11\n",
+	},
 	{name: "rewrite the same", script: "cat etc/passwd > etc/new; mv etc/new etc/passwd; touch -d @1600000000 etc/passwd"},
 	{name: "chmod", script: "chmod 4755 bin/tool", want: "/bin dir 755 0:0\n/bin/tool file 4755 0:0 4 user.note\n"},
 	{name: "chown a directory", script: "chown 5:6 tmp", want: "/tmp dir 755 5:6\n"},
@@ -103,28 +107,44 @@ var cases = []struct{ name, script, want, scan string }{
 	{name: "delete", script: "rm etc/hosts; rm -r lib", want: "/etc dir 755 0:0\n/etc/hosts gone\n/lib gone\n"},
 	{name: "empty a directory", script: "rm lib/sub/a lib/sub/b", want: "/lib dir 755 0:0\n/lib/sub dir 755 0:0\n/lib/sub/a gone\n/lib/sub/b gone\n"},
 	{name: "file for directory", script: "rm -r lib; echo x > lib", want: "/lib file 644 0:0 2\n"},
-	{name: "directory for file", script: "rm etc/hosts; mkdir etc/hosts; echo x > etc/hosts/x",
-		want: "/etc dir 755 0:0\n/etc/hosts dir 755 0:0\n/etc/hosts/x file 644 0:0 2\n"},
+	{
+		name: "directory for file", script: "rm etc/hosts; mkdir etc/hosts; echo x > etc/hosts/x",
+		want: "/etc dir 755 0:0\n/etc/hosts dir 755 0:0\n/etc/hosts/x file 644 0:0 2\n",
+	},
 	{name: "link for directory", script: "rm -r lib; ln -s bin lib", want: "/lib link 777 0:0 bin\n"},
-	{name: "directory made again", script: "rm -r lib; mkdir lib; echo x > lib/new",
+	{
+		name: "directory made again", script: "rm -r lib; mkdir lib; echo x > lib/new",
 		want: "/lib opaque dir 755 0:0\n/lib/new file 644 0:0 2\n",
-		scan: "/lib dir 755 0:0\n/lib/new file 644 0:0 2\n/lib/sub gone\n"},
-	{name: "new hard links", script: "echo x > tmp/a; ln tmp/a tmp/b; ln tmp/a bin/c",
-		want: "/bin dir 755 0:0\n/bin/c file 644 0:0 2\n/tmp dir 755 0:0\n/tmp/a file 644 0:0 2 = /bin/c\n/tmp/b file 644 0:0 2 = /tmp/a\n"},
-	{name: "link to an old file", script: "ln etc/passwd etc/shadow",
-		want: "/etc dir 755 0:0\n/etc/passwd file 644 0:0 11\n/etc/shadow file 644 0:0 11 = /etc/passwd\n"},
-	{name: "link before an old file", script: "ln etc/passwd bin/aa",
-		want: "/bin dir 755 0:0\n/bin/aa file 644 0:0 11\n/etc dir 755 0:0\n/etc/passwd file 644 0:0 11 = /bin/aa\n"},
-	{name: "write to a linked file", script: "echo more >> etc/one",
+		scan: "/lib dir 755 0:0\n/lib/new file 644 0:0 2\n/lib/sub gone\n",
+	},
+	{
+		name: "new hard links", script: "echo x > tmp/a; ln tmp/a tmp/b; ln tmp/a bin/c",
+		want: "/bin dir 755 0:0\n/bin/c file 644 0:0 2\n/tmp dir 755 0:0\n/tmp/a file 644 0:0 2 = /bin/c\n/tmp/b file 644 0:0 2 = /tmp/a\n",
+	},
+	{
+		name: "link to an old file", script: "ln etc/passwd etc/shadow",
+		want: "/etc dir 755 0:0\n/etc/passwd file 644 0:0 11\n/etc/shadow file 644 0:0 11 = /etc/passwd\n",
+	},
+	{
+		name: "link before an old file", script: "ln etc/passwd bin/aa",
+		want: "/bin dir 755 0:0\n/bin/aa file 644 0:0 11\n/etc dir 755 0:0\n/etc/passwd file 644 0:0 11 = /bin/aa\n",
+	},
+	{
+		name: "write to a linked file", script: "echo more >> etc/one",
 		want: "/etc dir 755 0:0\n/etc/one file 644 0:0 11\n", // overlayfs breaks the link
-		scan: "/etc dir 755 0:0\n/etc/one file 644 0:0 11\n/etc/two file 644 0:0 11 = /etc/one\n"},
+		scan: "/etc dir 755 0:0\n/etc/one file 644 0:0 11\n/etc/two file 644 0:0 11 = /etc/one\n",
+	},
 	{name: "device", script: "mknod tmp/null c 1 3", want: "/tmp dir 755 0:0\n/tmp/null char 644 0:0 1,3\n"},
-	{name: "capabilities", script: "setcap cap_net_raw+ep bin/tool; setfattr -n user.more -v y bin/tool",
-		want: "/bin dir 755 0:0\n/bin/tool file 644 0:0 4 security.capability user.more user.note\n"},
+	{
+		name: "capabilities", script: "setcap cap_net_raw+ep bin/tool; setfattr -n user.more -v y bin/tool",
+		want: "/bin dir 755 0:0\n/bin/tool file 644 0:0 4 security.capability user.more user.note\n",
+	},
 	{name: "socket", script: "perl -MSocket -e 'socket(S,PF_UNIX,SOCK_STREAM,0); bind(S,sockaddr_un(\"tmp/s\"))'"},
 	{name: "move a file", script: "mv etc/hosts tmp/hosts", want: "/etc dir 755 0:0\n/etc/hosts gone\n/tmp dir 755 0:0\n/tmp/hosts file 644 0:0 10\n"},
-	{name: "ignored", script: "mkdir run; echo x > run/x; echo y > tmp/skip; rm -f lib/sub/b",
-		want: "/lib dir 755 0:0\n/lib/sub dir 755 0:0\n/lib/sub/b gone\n"},
+	{
+		name: "ignored", script: "mkdir run; echo x > run/x; echo y > tmp/skip; rm -f lib/sub/b",
+		want: "/lib dir 755 0:0\n/lib/sub dir 755 0:0\n/lib/sub/b gone\n",
+	},
 	{name: "hole", script: "truncate -s 1M tmp/hole", want: "/tmp dir 755 0:0\n/tmp/hole file 644 0:0 1048576\n"},
 }
 

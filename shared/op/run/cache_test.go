@@ -16,11 +16,11 @@ func shared(id string, how graph.Sharing) graph.Mount {
 	return graph.Mount{Type: graph.MountCache, Target: "/c", Cache: &graph.CacheMount{ID: id, Sharing: how}}
 }
 
-// atOnce runs two steps that each wait for the other's mark in a cache, for half a
+// atOnce runs two steps that each wait for the other's mark in a cache, for a
 // second at most, and tells how many saw it.
 func atOnce(t *testing.T, b *bed, m graph.Mount) int {
 	t.Helper()
-	const script = "echo 1 >c/%; for i in 1 2 3 4 5; do [ $(ls c | wc -l) = 2 ] && echo saw && exit; sleep 0.1; done; rm c/%"
+	const script = "echo 1 >c/%; for i in 1 2 3 4 5 6 7 8; do [ $(ls c | wc -l) = 2 ] && echo saw && exit; sleep 0.1; done; rm c/%"
 	done := make(chan result)
 	for _, name := range []string{"a", "b"} {
 		go func() { done <- b.run(t.Context(), step(strings.ReplaceAll(script, "%", name), mount(m))) }()

@@ -14,7 +14,7 @@ func cwd(dir string) func(*graph.Exec) { return func(op *graph.Exec) { op.Cwd = 
 // TestChanges runs steps over both kinds of roots: the layers are the same.
 func TestChanges(t *testing.T) {
 	base := []string{"a/", "a/x=1", "a/y=2", "a/deep/er/z=3", "gone=", "app/", "real/dir/", "link->real", "out->../../../../../../../../tmp"}
-	for _, c := range []struct {
+	cases := []struct {
 		name, script string
 		change       func(*graph.Exec)
 		want         string
@@ -39,20 +39,22 @@ func TestChanges(t *testing.T) {
 		{name: "working directory by a link", script: "echo 1 >f", change: cwd("/link/dir/sub"), want: "d 755 0:0 real/dir/sub\nf 644 0:0 real/dir/sub/f \"1\\n\""},
 		{name: "working directory leads out", script: "echo 1 >f", change: cwd("/out/work"), want: "d 777 0:0 tmp\nd 755 0:0 tmp/work\nf 644 0:0 tmp/work/f \"1\\n\""},
 		{name: "the root's mode", script: "chmod 711 /", want: "d 711 0:0 "},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			overBoth(t, func(t *testing.T, b *bed) {
+	}
+	overBoth(t, func(t *testing.T, b *bed) {
+		b = b.with(base...)
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
 				op := step(c.script)
 				if c.change != nil {
 					c.change(op)
 				}
-				got := strings.ReplaceAll(b.with(base...).run(t.Context(), op).changes(t), "d 755 0:0 real\nd 755 0:0 real/dir\n", "")
+				got := strings.ReplaceAll(b.run(t.Context(), op).changes(t), "d 755 0:0 real\nd 755 0:0 real/dir\n", "")
 				if got != c.want {
 					t.Errorf("got\n%s\nwant\n%s", got, c.want)
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 func TestXattrs(t *testing.T) {

@@ -192,7 +192,7 @@ func (r *Runner) process(op *graph.Exec, view *tree.View) (sandbox.Process, erro
 	}
 	p := sandbox.Process{
 		Args: op.Args, Env: slices.Clone(op.Env),
-		UID: u.uid, GID: u.gid, Groups: u.groups,
+		UID: u.uid, GID: u.gid, Groups: u.allGroups(),
 		Hostname: op.Hostname,
 	}
 	if p.Hostname == "" {

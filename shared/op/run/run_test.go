@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,10 +35,12 @@ func TestExit(t *testing.T) {
 			{script: "sh -c 'kill -TERM $$'; exit $?", code: 143, text: "exit code: 143"},
 			{script: "nosuch 2>/dev/null", code: 127, text: "exit code: 127"},
 		} {
-			if c.signal != 0 {
-				go signal(t, "43210", c.signal)
-			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var killer sync.WaitGroup
+			killer.Go(func() { killSleepers(ctx, t, "43210") })
 			r := b.run(t.Context(), step(c.script, func(op *graph.Exec) { op.ValidExitCodes = c.valid }))
+			cancel()
+			killer.Wait()
 			exit, failed := errors.AsType[*run.ExitError](r.err)
 			switch {
 			case failed != (c.code != 0) || !failed && r.err != nil:
@@ -138,13 +141,12 @@ func TestCancel(t *testing.T) {
 	})
 }
 
-// signal sends a signal to a sleep, as soon as there is one: from outside, since
-// the first process of a pid namespace is deaf to its own, and to all others but SIGKILL.
-func signal(t testing.TB, word string, s syscall.Signal) {
-	for range 500 {
+// killSleepers kills all that sleep for so long, until ctx ends: from outside,
+// since the first process of a pid namespace is deaf to all other signals.
+func killSleepers(ctx context.Context, t testing.TB, word string) {
+	for ctx.Err() == nil {
 		for _, pid := range sleepers(t, word) {
-			_ = syscall.Kill(pid, s)
-			return
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,15 @@ type identity struct {
 	uid, gid uint32
 	groups   []uint32
 	home     string
+}
+
+// allGroups are the supplementary groups, the primary one among them, as login(1)
+// and containerd have it.
+func (i *identity) allGroups() []uint32 {
+	if slices.Contains(i.groups, i.gid) {
+		return i.groups
+	}
+	return append([]uint32{i.gid}, i.groups...)
 }
 
 // lookupUser finds the user of a step in the root's own files. Both parts as
