@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -19,6 +20,9 @@ type Blob struct {
 	// Open reads the blob. A reader that meets other bytes than Digest
 	// promises fails at its end.
 	Open func() (io.ReadCloser, error)
+	// OpenContext is Open for a reader that is cancelled with ctx; nil where
+	// reading is never long.
+	OpenContext func(ctx context.Context) (io.ReadCloser, error)
 	// Repository is where the blob came from ("registry.example/repo"), for
 	// cross-repository mounts; empty when it was made here.
 	Repository string

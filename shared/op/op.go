@@ -96,8 +96,7 @@ func (w *Worker) file(ctx context.Context, o *graph.File, inputs []tree.Tree, lo
 	return out, nil
 }
 
-// merge lays trees over each other. A stack of layers is already that: what the
-// lower ones of a later tree share with the earlier is not repeated.
+// merge lays trees over each other, the last on top. A stack of layers is that.
 func merge(o *graph.Merge, inputs []tree.Tree) tree.Tree {
 	var t tree.Tree
 	for _, i := range o.Inputs {

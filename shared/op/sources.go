@@ -117,14 +117,15 @@ func (s *Sources) Base(ctx context.Context, ref, layout string, p *ocispecs.Plat
 	if err != nil {
 		return nil, err
 	}
-	// A blob is read long after the question that found it was answered.
-	ctx = context.WithoutCancel(ctx)
+	// A blob may be read long after the question that found it was answered.
+	later := context.WithoutCancel(ctx)
 	b := &Base{Ref: img.Ref, Root: img.Root.Digest, Config: img.RawConfig}
 	for _, l := range img.Layers {
 		b.Layers = append(b.Layers, layer.Blob{
 			Digest: l.Descriptor.Digest, Size: l.Descriptor.Size, DiffID: l.DiffID, MediaType: l.Descriptor.MediaType,
-			Open:       func() (io.ReadCloser, error) { return l.Open(ctx) },
-			Repository: img.Repository, Descriptor: &l.Descriptor,
+			Open:        func() (io.ReadCloser, error) { return l.Open(later) },
+			OpenContext: l.Open,
+			Repository:  img.Repository, Descriptor: &l.Descriptor,
 		})
 	}
 	return b, nil

@@ -115,15 +115,19 @@ func (u *unpacked) fetch(ctx context.Context) (err error) {
 			err = fmt.Errorf("unpack layer %s: %w", u.blob.Digest, err)
 		}
 	}()
-	o := layer.UnpackOptions{DiffID: u.blob.DiffID, UserXattr: u.w.userXattr, Lower: u.lower(ctx)}
-	if u.w.overlay {
+	o := layer.UnpackOptions{DiffID: u.blob.DiffID, UserXattr: u.w.userXattr.Load(), Lower: u.lower(ctx)}
+	if u.w.overlay.Load() {
 		if u.dir, err = u.w.NewDir(); err != nil {
 			return err
 		}
 	} else if o.Spool, err = u.w.Spool(); err != nil {
 		return err
 	}
-	r, err := u.blob.Open()
+	open := func(context.Context) (io.ReadCloser, error) { return u.blob.Open() }
+	if u.blob.OpenContext != nil {
+		open = u.blob.OpenContext
+	}
+	r, err := open(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 // one process and goes away with Close.
 type Workspace struct {
 	dir  string
+	lock *os.File // nil where directories cannot be locked
 	pack layer.PackOptions
 	next atomic.Int64
 	pool packPool
@@ -26,27 +28,31 @@ type Workspace struct {
 	// overlay keeps base layers unpacked, each in a directory of its own, as
 	// overlayfs wants them. Without it their contents stay in tar files and
 	// nothing needs the right to give files away.
-	overlay, userXattr bool
+	overlay, userXattr atomic.Bool
 
 	mu     sync.Mutex
 	chains map[v1.Hash]*Layer // base layers by chain ID
 }
 
 // NewWorkspace makes a workspace in a new directory below parent; pack says how
-// blobs are written.
+// blobs are written. What builds that were killed have left there is removed.
 func NewWorkspace(parent string, pack layer.PackOptions) (*Workspace, error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, fmt.Errorf("make the builder's directory: %w", err)
 	}
-	dir, err := os.MkdirTemp(parent, "build-")
+	dir, lock, left, err := claim(parent)
+	for _, f := range left {
+		// What cannot be removed hinders nobody, and the next build tries again.
+		_ = errors.Join(os.RemoveAll(f.Name()), f.Close())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make a build's directory: %w", err)
 	}
-	w := &Workspace{dir: dir, pack: pack, chains: make(map[v1.Hash]*Layer)}
+	w := &Workspace{dir: dir, lock: lock, pack: pack, chains: make(map[v1.Hash]*Layer)}
 	w.pool.slots = make(chan struct{}, 1)
 	for _, d := range []string{"l", "blobs", "tmp"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
-			return nil, fmt.Errorf("make a build's directory: %w", err)
+			return nil, errors.Join(fmt.Errorf("make a build's directory: %w", err), w.Close())
 		}
 	}
 	return w, nil
@@ -57,12 +63,19 @@ func (w *Workspace) Close() error {
 	if err := os.RemoveAll(w.dir); err != nil {
 		return fmt.Errorf("remove the build's directory: %w", err)
 	}
+	if w.lock != nil {
+		_ = w.lock.Close() // nothing was written; a second Close finds it closed
+	}
 	return nil
 }
 
 // UseOverlay keeps base layers unpacked, for overlayfs; userXattr as overlayfs
-// in a user namespace wants them marked. It is called before the first layer is made.
-func (w *Workspace) UseOverlay(userXattr bool) { w.overlay, w.userXattr = true, userXattr }
+// in a user namespace wants them marked. Base layers that were fetched before are
+// unpacked once more.
+func (w *Workspace) UseOverlay(userXattr bool) {
+	w.userXattr.Store(userXattr)
+	w.overlay.Store(true)
+}
 
 // Clamp makes no file in a layer newer than t. It is called before the first layer is made.
 func (w *Workspace) Clamp(t time.Time) { w.pack.Epoch = &t }
@@ -113,7 +126,7 @@ func (w *Workspace) FromDir(dir string, t *layer.Table) *Layer {
 
 // Overlay says how a table is written into a directory for overlayfs.
 func (w *Workspace) Overlay() layer.CheckoutOptions {
-	return layer.CheckoutOptions{Form: layer.Overlay, UserXattr: w.userXattr}
+	return layer.CheckoutOptions{Form: layer.Overlay, UserXattr: w.userXattr.Load()}
 }
 
 func (w *Workspace) packer(t *layer.Table, o layer.PackOptions) func(context.Context) (*layer.Blob, error) {
