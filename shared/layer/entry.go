@@ -132,7 +132,7 @@ func (e *entry) parseWhiteout(name string) (done bool, err error) {
 
 func parseInode(h *tar.Header, in *Inode) error {
 	// -1 would mean "leave it" to chown, and what does not fit would wrap to root.
-	if h.Uid < 0 || h.Gid < 0 || h.Uid >= 1<<32-1 || h.Gid >= 1<<32-1 {
+	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= 1<<32-1 || int64(h.Gid) >= 1<<32-1 {
 		return malformed(h.Name, "owner %d:%d", h.Uid, h.Gid)
 	}
 	*in = Inode{

@@ -256,7 +256,11 @@ func times(t time.Time) [2]unix.Timespec {
 	if t.IsZero() {
 		return [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_OMIT}}
 	}
-	return [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: t.Unix(), Nsec: int64(t.Nanosecond())}}
+	mod, err := unix.TimeToTimespec(t)
+	if err != nil { // beyond what this system counts in
+		return [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_OMIT}}
+	}
+	return [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, mod}
 }
 
 func futimes(fd int, t time.Time) error {
@@ -274,4 +278,4 @@ func utimesAt(dir int, name string, t time.Time) error {
 	return unix.UtimesNanoAt(dir, name, ts[:], unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func timeOf(ts unix.Timespec) time.Time { return time.Unix(ts.Sec, ts.Nsec) }
+func timeOf(ts unix.Timespec) time.Time { return time.Unix(ts.Unix()) }

@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/tree"
@@ -32,7 +34,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Stdout.WriteString(w.Path() + "\n")
-	select {}
+	for {
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(w) // or its lock is collected with it
+	}
 }
 
 // build starts a build in a process of its own and returns its workspace.

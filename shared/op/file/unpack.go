@@ -170,7 +170,7 @@ func (u *unpacker) describe(i *layer.Inode, h *tar.Header) error {
 	i.UID, i.GID = uint32(h.Uid), uint32(h.Gid)
 	if u.owner != nil {
 		i.UID, i.GID = u.owner.uid, u.owner.gid
-	} else if h.Uid < 0 || h.Gid < 0 || h.Uid > math.MaxUint32 || h.Gid > math.MaxUint32 {
+	} else if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) > math.MaxUint32 || int64(h.Gid) > math.MaxUint32 {
 		return fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
 	}
 	i.Mode = uint32(h.Mode) & 0o7777
