@@ -12,6 +12,7 @@ import (
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op/run"
+	"github.com/strake-build/strake/shared/op/source"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -70,6 +71,8 @@ func classes() []class {
 		{ExitUsage, "usage", as[*UsageError]},
 		{ExitUsage, "usage", is(run.ErrNoSecret, run.ErrNoAgent, frontend.ErrOption)},
 		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity)},
+		{ExitIntegrity, "integrity", as[*source.ChecksumError]},
+		{ExitNoInput, "not found", as[*source.StatusError]},
 		{ExitDenied, "denied", is(registry.ErrDenied)},
 		{ExitConfig, "untrusted", is(registry.ErrUntrusted)},
 		{ExitUnavailable, "unavailable", is(registry.ErrUnavailable)},

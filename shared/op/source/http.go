@@ -215,7 +215,7 @@ func (f *fetch) save(body io.Reader) (err error) {
 type ChecksumError struct{ Name, Want, Got string }
 
 func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("fetch %s: expected checksum %s, got %s", e.Name, e.Want, e.Got)
+	return fmt.Sprintf("fetch %s: digest mismatch: expected checksum %s, got %s", e.Name, e.Want, e.Got)
 }
 
 // failed words an error of the connection, which names the URL itself.
