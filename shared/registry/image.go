@@ -70,7 +70,15 @@ func (c *Client) Image(ctx context.Context, ref string, p *v1.Platform) (*Image,
 			return nil, err
 		}
 		img, err := root.image(ctx, r, w)
-		return img, failure("pull", r.String(), root.s.at, err)
+		if err != nil {
+			return nil, failure("pull", r.String(), root.s.at, err)
+		}
+		if r.digest != "" {
+			return img, nil
+		}
+		// Whoever resolved a tag comes back with its digest.
+		r.digest = img.Root.Digest.String()
+		return c.images.do(ctx, imageKey{r.String(), w.String()}, func() (*Image, error) { return img, nil })
 	})
 }
 

@@ -124,6 +124,25 @@ func TestImageIsAskedOnce(t *testing.T) {
 	}
 }
 
+// TestPinnedImageIsKnown resolves a tag and comes back with its digest, as a build does.
+func TestPinnedImageIsKnown(t *testing.T) {
+	s := registrytest.New(t)
+	root := s.Push(t, "app:1", registrytest.Index(t, registrytest.Image(t, "linux/amd64")))
+	c := client(t, registry.Options{})
+	tagged, err := c.Image(t.Context(), s.Ref("app:1"), platform("linux/amd64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Forget()
+	pinned, err := c.Image(t.Context(), s.Ref("app:1@"+root.String()), platform("linux/amd64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pinned.Manifest.Digest != tagged.Manifest.Digest || len(s.Requests()) != 0 {
+		t.Errorf("manifest %v by %d more requests, want %v by none", pinned.Manifest.Digest, len(s.Requests()), tagged.Manifest.Digest)
+	}
+}
+
 func TestCancelledQuestionIsAskedAgain(t *testing.T) {
 	s := registrytest.New(t)
 	s.Push(t, "app:1", registrytest.Image(t, "linux/amd64"))
