@@ -16,6 +16,7 @@ const module = "github.com/strake-build/strake/shared/"
 
 // floor says how high a package stands; it imports from lower floors only.
 var floor = map[string]int{
+	"fakeroot":  0,
 	"graph":     0,
 	"logging":   0,
 	"version":   0,
