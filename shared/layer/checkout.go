@@ -26,12 +26,18 @@ type CheckoutOptions struct {
 	UserXattr    bool
 	Unprivileged bool
 	Lower        func(path string) *Inode
+	// Record, where set, is told of each file of which the disk does not say
+	// all that the table does: owners, devices and privileged attributes are
+	// not written then, and modes that shut the owner out are widened.
+	Record func(st *unix.Statx_t, in *Inode)
 }
 
 // Checkout writes a table and its contents into a directory. No symlink in the
 // directory is followed, no mount point in it is emptied.
 func Checkout(ctx context.Context, t *Table, dir string, o CheckoutOptions) error {
-	w, err := newWriter(dir, writerOptions{userXattr: o.UserXattr, lenient: o.Unprivileged, onto: o.Form == Applied})
+	w, err := newWriter(dir, writerOptions{
+		userXattr: o.UserXattr, lenient: o.Unprivileged || o.Record != nil, onto: o.Form == Applied, record: o.Record,
+	})
 	if err != nil {
 		return fmt.Errorf("check out layer: %w", err)
 	}

@@ -47,7 +47,7 @@ func (w *writer) plain(f *folder, mode uint32) bool {
 
 func (w *writer) metaFile(fd int, f *folder, in *Inode) error {
 	mode := w.mode(in)
-	if in.UID != w.uid || in.GID != f.heir.gid {
+	if w.foreign(f, in) {
 		if err := w.permit(chownError(unix.Fchown(fd, int(in.UID), int(in.GID)), in)); err != nil {
 			return err
 		}
@@ -60,12 +60,15 @@ func (w *writer) metaFile(fd int, f *folder, in *Inode) error {
 			return fmt.Errorf("chmod: %w", err)
 		}
 	}
-	for name, value := range in.Xattrs {
+	for name, value := range w.xattrs(in) {
 		if err := w.xattr(name, unix.Fsetxattr(fd, name, []byte(value), 0)); err != nil {
 			return err
 		}
 	}
-	return futimes(fd, in.ModTime)
+	if err := futimes(fd, in.ModTime); err != nil {
+		return err
+	}
+	return w.note(fd, "", in)
 }
 
 // metaAt is for what can't or should not be opened.
@@ -74,7 +77,7 @@ func (w *writer) metaAt(f *folder, name string, in *Inode) error {
 	if err != nil {
 		return err
 	}
-	if in.UID != w.uid || in.GID != f.heir.gid {
+	if w.foreign(f, in) {
 		err := unix.Fchownat(parent, name, int(in.UID), int(in.GID), unix.AT_SYMLINK_NOFOLLOW)
 		if err := w.permit(chownError(err, in)); err != nil {
 			return w.fail("chown", f, name, err)
@@ -85,13 +88,13 @@ func (w *writer) metaAt(f *folder, name string, in *Inode) error {
 		if f.heir.acl {
 			_ = unix.Lremovexattr(full, "system.posix_acl_access")
 		}
-		if !w.plain(f, in.Mode) {
-			if err := unix.Fchmodat(parent, name, in.Mode, 0); err != nil {
+		if mode := w.mode(in); !w.plain(f, mode) {
+			if err := unix.Fchmodat(parent, name, mode, 0); err != nil {
 				return w.fail("chmod", f, name, err)
 			}
 		}
 	}
-	for attr, value := range in.Xattrs {
+	for attr, value := range w.xattrs(in) {
 		if err := w.xattr(attr, unix.Lsetxattr(full, attr, []byte(value), 0)); err != nil {
 			return w.fail("setxattr", f, name, err)
 		}
@@ -99,7 +102,7 @@ func (w *writer) metaAt(f *folder, name string, in *Inode) error {
 	if err := utimesAt(parent, name, in.ModTime); err != nil {
 		return w.fail("utimensat", f, name, err)
 	}
-	return nil
+	return w.note(parent, name, in)
 }
 
 func (w *writer) xattr(name string, err error) error {
@@ -163,7 +166,8 @@ func (w *writer) settle(f *folder, in *Inode) error {
 	if err != nil {
 		return err
 	}
-	if !f.made || in.UID != w.uid || in.GID != f.heir.gid {
+	lost := w.lost
+	if w.record == nil && (!f.made || w.foreign(f, in)) {
 		err := unix.Fchownat(parent, name, int(in.UID), int(in.GID), unix.AT_SYMLINK_NOFOLLOW)
 		if err := w.permit(chownError(err, in)); err != nil {
 			return w.fail("chown", f, "", err)
@@ -174,13 +178,21 @@ func (w *writer) settle(f *folder, in *Inode) error {
 			return err
 		}
 	}
-	if err := unix.Fchmodat(parent, name, w.mode(in), 0); err != nil {
+	if err := w.permit(unix.Fchmodat(parent, name, w.mode(in), 0)); err != nil {
 		return w.fail("chmod", f, "", err)
 	}
 	if err := w.settleXattrs(f, in); err != nil {
 		return w.fail("setxattr", f, "", err)
 	}
-	return w.settleTimes(f, in.ModTime)
+	if err := w.settleTimes(f, in.ModTime); err != nil {
+		return err
+	}
+	// Of a directory that was there, something else may be recorded; and one
+	// that is another's on the disk may have refused anything.
+	if !f.made || w.lost > lost {
+		return w.noteAnyway(parent, name, in)
+	}
+	return w.note(parent, name, in)
 }
 
 // handle names a directory by its parent, so that it need not be opened.
@@ -197,7 +209,7 @@ func (w *writer) settleTimes(f *folder, t time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := utimesAt(parent, name, t); err != nil {
+	if err := w.permit(utimesAt(parent, name, t)); err != nil {
 		return w.fail("utimensat", f, "", err)
 	}
 	return nil
@@ -233,7 +245,7 @@ func (w *writer) settleXattrs(f *folder, in *Inode) error {
 			return w.permit(&fs.PathError{Op: "set " + name, Path: f.path, Err: err})
 		}
 	}
-	for name, value := range in.Xattrs {
+	for name, value := range w.xattrs(in) {
 		if err := w.xattr(name, unix.Fsetxattr(fd, name, []byte(value), 0)); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func BenchmarkTake(b *testing.B) {
 	root := manyFiles(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := snapshot.Take(b.Context(), root, nil); err != nil {
+		if _, err := snapshot.Take(b.Context(), root, snapshot.Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -249,7 +249,7 @@ func TestChanges(t *testing.T) {
 			t.Parallel()
 			table := base()
 			root := checkout(t, table, layer.CheckoutOptions{Form: layer.Applied})
-			index, err := snapshot.Take(t.Context(), root, ignore)
+			index, err := snapshot.Take(t.Context(), root, snapshot.Options{Ignore: ignore})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,7 @@ type File struct {
 	Dev   uint64
 	Ino   uint64
 	Birth time.Time
+	Born  bool // the file system keeps times of birth
 }
 
 // Lower answers what there is at a clean relative path in the layers below,
@@ -55,6 +56,13 @@ type found struct {
 	marks  marks
 }
 
+func fileOf(st *unix.Statx_t) File {
+	return File{
+		Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino,
+		Birth: time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)), Born: st.Mask&unix.STATX_BTIME != 0,
+	}
+}
+
 // marks are the extended attributes by which overlayfs speaks to itself.
 type marks struct {
 	opaque   bool
@@ -68,10 +76,8 @@ func describe(root, path string, fd int, name string, st *unix.Statx_t, prefix s
 		Kind: kindOf(st.Mode), Mode: uint32(st.Mode) & 0o7777, UID: st.Uid, GID: st.Gid,
 		ModTime: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
 	}
-	f := found{in: in, file: File{
-		Path: path, Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino,
-		Birth: time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)),
-	}}
+	f := found{in: in, file: fileOf(st)}
+	f.file.Path = path
 	f.shared = st.Nlink > 1 && in.Kind != layer.Dir
 	full := root + "/" + path
 	if len(full) >= unix.PathMax {

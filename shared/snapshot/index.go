@@ -23,27 +23,36 @@ type key struct {
 	mode  uint32
 	uid   uint32
 	gid   uint32
+	more  uint64 // what Options.Beyond says
 }
 
-// Index is what a directory looked like. About 90 bytes for each file.
+// Index is what a directory looked like. About 100 bytes for each file.
 type Index struct {
-	// Adjust, where set, corrects what Changes finds, from several goroutines
-	// at once.
-	Adjust Adjust
+	Options
 
-	top    *dir[key]
-	ignore func(string) bool
-	seed   maphash.Seed
+	top  *dir[key]
+	seed maphash.Seed
 }
 
-// Take looks at a plain directory in which nothing runs. Paths that ignore
-// names are not looked at, now or later. What is mounted below the directory
-// does not belong to it.
+// Options say how a plain directory is looked at. Their functions are called
+// from several goroutines at once.
+type Options struct {
+	// Ignore, where set, names paths that are not looked at.
+	Ignore func(path string) bool
+	// Adjust, where set, corrects what Changes finds.
+	Adjust Adjust
+	// Beyond, where set, is a number that changes with what Adjust says of a
+	// file, since the disk does not. The file's path is not filled in.
+	Beyond func(f File) uint64
+}
+
+// Take looks at a plain directory in which nothing runs. What is mounted below
+// the directory does not belong to it.
 //
 // It returns once the clock of the file system has moved on, so that whatever
 // happens next has another time than all that was seen.
-func Take(ctx context.Context, root string, ignore func(path string) bool) (*Index, error) {
-	x := &Index{ignore: ignore, seed: maphash.MakeSeed()}
+func Take(ctx context.Context, root string, o Options) (*Index, error) {
+	x := &Index{Options: o, seed: maphash.MakeSeed()}
 	if err := x.look(ctx, root); err != nil {
 		return nil, fmt.Errorf("take snapshot: %w", err)
 	}
@@ -60,14 +69,17 @@ func (x *Index) look(ctx context.Context, root string) (err error) {
 		// Writes through a mapping do not move ctime there.
 		see = x.seeContent
 	}
-	w := walker[key]{root: root, mask: unix.STATX_BASIC_STATS, ignore: x.ignore, visit: see}
+	w := walker[key]{root: root, mask: unix.STATX_BASIC_STATS, ignore: x.Ignore, visit: see}
+	if x.Beyond != nil {
+		w.mask |= unix.STATX_BTIME
+	}
 	if x.top, err = w.walk(ctx); err != nil {
 		return err
 	}
 	return nextTick(ctx)
 }
 
-func keyOf(st *unix.Statx_t) key {
+func (x *Index) keyOf(st *unix.Statx_t) key {
 	k := key{
 		ino: st.Ino, ctime: st.Ctime.Sec*1e9 + int64(st.Ctime.Nsec), size: int64(st.Size),
 		mode: uint32(st.Mode), uid: st.Uid, gid: st.Gid,
@@ -78,14 +90,17 @@ func keyOf(st *unix.Statx_t) key {
 	case unix.S_IFDIR:
 		k.size = 0
 	}
+	if x.Beyond != nil {
+		k.more = x.Beyond(fileOf(st))
+	}
 	return k
 }
 
-func (x *Index) see(_ *spot, st *unix.Statx_t) (key, bool, error) { return keyOf(st), true, nil }
+func (x *Index) see(_ *spot, st *unix.Statx_t) (key, bool, error) { return x.keyOf(st), true, nil }
 
 // seeContent mixes a hash of the content into the time.
 func (x *Index) seeContent(at *spot, st *unix.Statx_t) (key, bool, error) {
-	k := keyOf(st)
+	k := x.keyOf(st)
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 {
 		return k, true, nil
 	}
@@ -137,7 +152,7 @@ func coarseTime() (unix.Timespec, error) {
 // by the rules of Upper, together with what the directory looks like now. The
 // contents of the table are the files there: capture them before they change.
 func (x *Index) Changes(ctx context.Context, root string, lower Lower) (*layer.Table, *Index, error) {
-	now := &Index{Adjust: x.Adjust, ignore: x.ignore, seed: x.seed}
+	now := &Index{Options: x.Options, seed: x.seed}
 	if err := now.look(ctx, root); err != nil {
 		return nil, nil, fmt.Errorf("look for changes: %w", err)
 	}

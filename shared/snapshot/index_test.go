@@ -17,7 +17,7 @@ func TestRacyWrites(t *testing.T) {
 	if err := os.WriteFile(name, []byte("0"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	index, err := snapshot.Take(t.Context(), root, nil)
+	index, err := snapshot.Take(t.Context(), root, snapshot.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestWritesThroughMappingsOfTmpfs(t *testing.T) {
 	}
 	defer unix.Munmap(m)
 	m[5] = 1
-	index, err := snapshot.Take(t.Context(), root, nil)
+	index, err := snapshot.Take(t.Context(), root, snapshot.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestAdjust(t *testing.T) {
 	if in.Kind != layer.Char || in.UID != 8 || in.Size != 0 || in.Content != nil {
 		t.Errorf("%+v", in)
 	}
-	index, err := snapshot.Take(t.Context(), root, nil)
+	index, err := snapshot.Take(t.Context(), root, snapshot.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestNamesLongerThanThePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Close()
-	if _, err := snapshot.Take(t.Context(), root, nil); err != nil {
+	if _, err := snapshot.Take(t.Context(), root, snapshot.Options{}); err != nil {
 		t.Fatal(err)
 	}
 }
