@@ -16,7 +16,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // finish appends what every child does once "/" is its root: descriptors,
 // limits, directory, identity, exec. out and err become its standard output and
 // error. Without Args the child ends there (Probe asks for that).
-func (p *program) finish(proc *Process, id identity, out, err int) error {
+func (p *program) finish(proc *Process, id Identity, out, err int) error {
 	p.add("make a session", unix.SYS_SETSID)
 	null := p.str("/dev/null")
 	p.add("close standard input", unix.SYS_CLOSE, 0)

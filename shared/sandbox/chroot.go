@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,16 +15,10 @@ import (
 // no boundary: root with CAP_SYS_CHROOT, which package managers need, gets out.
 // The directory above Root.Dir must be writable and on the same filesystem: what
 // mounts hide is kept there meanwhile.
-type Chroot struct {
-	identity identity
-	oom      oomCounter
-	reaper   *Reaper
-}
+type Chroot struct{ bare }
 
 // NewChroot makes the view; the reaper ends what a step leaves behind.
-func NewChroot(reaper *Reaper) *Chroot {
-	return &Chroot{identity: real{}, oom: findOOMCounter(), reaper: reaper}
-}
+func NewChroot(reaper *Reaper) *Chroot { return &Chroot{newBare(real{}, reaper)} }
 
 // View tells what the sandbox needs and what it can keep.
 func (c *Chroot) View() View { return View{Name: "chroot"} }
@@ -56,25 +51,9 @@ func (c *Chroot) supports(r *Root, p *Process) error {
 }
 
 func (c *Chroot) run(ctx context.Context, r *Root, p *Process) (exit Exit, err error) {
-	out, err := newStreams(p.Stdout, p.Stderr)
-	if err != nil {
-		return Exit{}, err
-	}
-	defer func() { err = errors.Join(err, out.finish()) }()
-	f := &furniture{dir: r.Dir}
-	defer func() { err = errors.Join(err, f.restore()) }()
-	if err := f.place(p); err != nil {
-		return Exit{}, err
-	}
-	// The thread lives as long as the child, whose death its own would be.
-	return onThread(func() (Exit, error) {
-		pr := &program{}
+	f := &furniture{dir: r.Dir, spare: filepath.Dir(r.Dir)}
+	return c.runIn(ctx, f, p, func(pr *program) {
 		pr.add("change to the new root", unix.SYS_FCHDIR, uintptr(f.root))
 		pr.add("change root", unix.SYS_CHROOT, pr.str("."))
-		if err := pr.finish(p, c.identity, out.stdout(), out.stderr()); err != nil {
-			return Exit{}, err
-		}
-		w := waiter{oom: &c.oom, before: c.oom.read(), reaper: c.reaper}
-		return w.run(ctx, pr, unix.CLONE_VM|unix.CLONE_VFORK, f.root, out)
 	})
 }

@@ -11,14 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// furniture is what a chroot gets for the length of a step instead of mounts:
-// device nodes, and sources moved into place. restore puts everything back, in
-// the opposite order, and gives directories the times that they would have had.
+// furniture is what a root gets for the length of a step where nothing can be
+// mounted: device nodes, and sources moved into place. restore puts everything
+// back, in the opposite order, and gives directories the times that they would
+// have had.
 type furniture struct {
 	holder
 	dir     string // the root
+	spare   string // a directory outside of it, on the same filesystem
+	noDev   bool   // the root has a /dev of its own
 	root    int
-	aside   string // what was in the way, on the same filesystem
+	aside   string // what was in the way, below spare
 	hidden  int    // how much of it
 	undoing []func() error
 }
@@ -27,8 +30,10 @@ func (f *furniture) place(p *Process) (err error) {
 	if f.root, err = f.keep(openPath(f.dir, unix.O_DIRECTORY)); err != nil {
 		return err
 	}
-	if err := f.placeDev(); err != nil {
-		return err
+	if !f.noDev {
+		if err := f.placeDev(); err != nil {
+			return err
+		}
 	}
 	for i := range p.Mounts {
 		if err := f.mount(&p.Mounts[i], p.Mounts[:i]); err != nil {
@@ -103,7 +108,7 @@ func (f *furniture) hide(s spot) (back func() error, err error) {
 		return func() error { return nil }, nil
 	}
 	if err == nil && f.aside == "" {
-		f.aside, err = os.MkdirTemp(filepath.Dir(f.dir), ".aside-*")
+		f.aside, err = os.MkdirTemp(f.spare, ".aside-*")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", s.name, err)

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -11,14 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identity says who the process is. It is asked while the child is still root
-// in its root filesystem, after which only exec follows.
-type identity interface {
+// Identity says who a step's processes are: Real or Emulated.
+type Identity interface {
+	// become writes down how the child becomes who it is to be. It is still
+	// root in its root filesystem then, and only exec follows.
 	become(pr *program, p *Process) error
+	// supervise is called on the thread that makes the child, just before. It
+	// returns nil where the kernel answers for the identity itself.
+	supervise(ctx context.Context, p *Process) (*supervision, error)
+	// emulated tells which kind it is.
+	emulated() bool
 }
 
-// real is the identity that the kernel knows: ids and capabilities of its own.
+// Real is the identity that the kernel knows: ids and capabilities of its own.
+func Real() Identity { return real{} }
+
 type real struct{}
+
+func (real) emulated() bool { return false }
+
+func (real) supervise(context.Context, *Process) (*supervision, error) { return nil, nil }
 
 // kept are Docker's default capabilities, which image builds are written for.
 var kept = [...]uint{
@@ -61,11 +74,7 @@ func (real) become(pr *program, p *Process) error {
 	if err != nil {
 		return err
 	}
-	for n := range uint(64) {
-		if bounding.has(n) && !keptCaps().has(n) {
-			pr.add("drop a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n))
-		}
-	}
+	dropBounding(pr, bounding)
 	pr.try([]syscall.Errno{unix.EINVAL}, "clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
 	if err := setIDs(pr, p); err != nil {
 		return err
@@ -78,6 +87,15 @@ func (real) become(pr *program, p *Process) error {
 	}
 	capset(pr, final)
 	return nil
+}
+
+// dropBounding takes from what can ever be had again.
+func dropBounding(pr *program, bounding caps) {
+	for n := range uint(64) {
+		if bounding.has(n) && !keptCaps().has(n) {
+			pr.add("drop a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n))
+		}
+	}
 }
 
 func capset(pr *program, final caps) {

@@ -21,51 +21,6 @@ func TestOverlayWithHostPIDs(t *testing.T) {
 	sandboxtest.Contract(t, sandboxtest.Bed{Sandbox: sandbox.NewOverlay(reaper(t)).WithHostPIDs(), Root: overlayRoot})
 }
 
-func TestProbe(t *testing.T) {
-	needRoot(t)
-	dir := t.TempDir()
-	report, err := sandbox.Probe(t.Context(), dir, reaper(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
-		t.Errorf("left behind: %v, %v", entries, err)
-	}
-	if !strings.Contains(report.String(), "overlay          ok\n") || !strings.Contains(report.String(), "chroot           ok\n") {
-		t.Errorf("found\n%v", report)
-	}
-	for wanted, want := range map[string]string{"auto": "overlay", "overlay": "overlay", "chroot": "chroot"} {
-		s, reason, err := sandbox.Choose(report, wanted)
-		if err != nil || s.View().Name != want || reason == "" {
-			t.Errorf("%s: got %v, %q, %v", wanted, s, reason, err)
-			continue
-		}
-		root := overlayRoot
-		if !s.View().Layered {
-			root = plainRoot
-		}
-		r, _ := root(t, sandboxtest.Busybox(t))
-		if out, err := sh(t, s, r, sandbox.Process{}, "echo ran"); out != "ran\n" || err != nil {
-			t.Errorf("%s: %q, %v", wanted, out, err)
-		}
-	}
-	if _, _, err := sandbox.Choose(report, "inplace"); err == nil || !strings.Contains(err.Error(), "auto, overlay and chroot") {
-		t.Errorf("inplace: %v", err)
-	}
-	if _, _, err := sandbox.Choose(sandbox.Report{}, "auto"); !errors.Is(err, sandbox.ErrUnsupported) {
-		t.Errorf("with nothing found: %v", err)
-	}
-}
-
-// TestProbeRefused probes where overlayfs refuses the upper directory.
-func TestProbeRefused(t *testing.T) {
-	needRoot(t)
-	report, err := sandbox.Probe(t.Context(), "/proc", reaper(t))
-	if err == nil {
-		t.Errorf("probed in /proc:\n%v", report)
-	}
-}
-
 func TestChrootPutsBack(t *testing.T) {
 	needRoot(t)
 	s := sandbox.NewChroot(reaper(t))

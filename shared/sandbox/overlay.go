@@ -12,7 +12,7 @@ import (
 // Overlay is the view that mounts: it wants CAP_SYS_ADMIN, of the machine or of
 // a user namespace (EnterUserNamespace).
 type Overlay struct {
-	identity identity
+	identity Identity
 	masks    masks
 	oom      oomCounter
 	reaper   *Reaper
@@ -34,7 +34,7 @@ func NewOverlay(reaper *Reaper) *Overlay {
 
 // View tells what the sandbox needs and what it can keep.
 func (o *Overlay) View() View {
-	return View{Name: "overlay", Layered: true, ReadOnly: true, NetworkNone: true, MountPoints: o.MountPoints()}
+	return View{Name: "overlay", Emulated: o.identity.emulated(), Layered: true, ReadOnly: true, NetworkNone: true, MountPoints: o.MountPoints()}
 }
 
 // MountPoints are the directories that the root must have. A caller whose layers
@@ -199,7 +199,7 @@ func (s *step) run(ctx context.Context, p *Process, out *streams) (Exit, error) 
 	if err := pr.finish(p, s.identity, out.stdout(), out.stderr()); err != nil {
 		return Exit{}, err
 	}
-	w := waiter{oom: &s.oom, before: s.oom.read()}
+	w := waiter{identity: s.identity, process: p, oom: &s.oom, before: s.oom.read()}
 	if flags&unix.CLONE_NEWPID == 0 {
 		w.reaper = s.reaper
 	}

@@ -33,8 +33,10 @@ type Sandbox interface {
 
 // View describes a way of giving a process its root.
 type View struct {
-	// Name is "overlay" or "chroot".
+	// Name is "overlay", "bind", "inplace" or "chroot".
 	Name string
+	// Emulated says that ids and what root may do are emulated.
+	Emulated bool
 	// Layered says that Root.Lower, Upper and Work are understood; otherwise
 	// only Root.Dir is.
 	Layered bool
@@ -44,6 +46,9 @@ type View struct {
 	NetworkNone bool
 	// MountPoints are directories that the root must have before Run.
 	MountPoints []MountPoint
+	// Mounted, if set, lists the places of the root, as absolute paths, that
+	// show something else than the root's own content: the step sees that.
+	Mounted func() ([]string, error)
 }
 
 // MountPoint is a directory that a view mounts on.

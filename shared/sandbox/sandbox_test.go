@@ -54,9 +54,9 @@ func TestOverlay(t *testing.T) {
 	sandboxtest.Contract(t, sandboxtest.Bed{Sandbox: sandbox.NewOverlay(nil), Root: overlayRoot})
 }
 
-func TestOverlayOnDirectory(t *testing.T) {
+func TestBind(t *testing.T) {
 	needRoot(t)
-	sandboxtest.Contract(t, sandboxtest.Bed{Sandbox: sandbox.NewOverlay(nil), Root: plainRoot})
+	sandboxtest.Contract(t, sandboxtest.Bed{Sandbox: sandbox.NewBind(sandbox.Real(), nil), Root: plainRoot})
 }
 
 func TestChroot(t *testing.T) {

@@ -69,7 +69,7 @@ func PlanUserNamespace() (Namespace, error) {
 		return planSame()
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
-	n := Namespace{IDs: OneID, uids: rootless(uid, nil), gids: rootless(gid, nil)}
+	n := OwnID(nil)
 	name := ""
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		name = u.Username
@@ -90,6 +90,12 @@ func PlanUserNamespace() (Namespace, error) {
 		}
 	}
 	return Namespace{IDs: ManyIDs, uids: rootless(uid, subuids), gids: rootless(gid, subgids)}, nil
+}
+
+// OwnID is a namespace in which root is the user and nobody else is there; why
+// says what keeps it from having more ids.
+func OwnID(why error) Namespace {
+	return Namespace{IDs: OneID, Why: why, uids: rootless(os.Geteuid(), nil), gids: rootless(os.Getegid(), nil)}
 }
 
 func planSame() (Namespace, error) {
@@ -202,22 +208,4 @@ func relay(pid int) (int, error) {
 		return 128 + int(status.Signal()), nil
 	}
 	return status.ExitStatus(), nil
-}
-
-// tryUserNamespace makes one in a child that does nothing.
-func tryUserNamespace() error {
-	_, err := onThread(func() (int, error) {
-		pr := &program{}
-		pr.add("nothing", unix.SYS_GETPID)
-		c, err := pr.fork(unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_NEWUSER | unix.CLONE_NEWNS)
-		if err != nil {
-			return 0, err
-		}
-		if err := c.started(); err != nil {
-			return 0, err
-		}
-		var status unix.WaitStatus
-		return retry(func() (int, error) { return unix.Wait4(c.pid, &status, 0, nil) })
-	})
-	return err
 }

@@ -16,17 +16,42 @@ type waiter struct {
 	oom    *oomCounter
 	before int64
 	reaper *Reaper // nil where the pid namespace ends with the child
+	// identity and process are those of the child.
+	identity Identity
+	process  *Process
+	// running, if set, is told the child's pid, and 0 when all are gone.
+	running func(pid int) error
 }
 
 // run makes the child in root and waits.
-func (w *waiter) run(ctx context.Context, pr *program, flags uintptr, root int, out *streams) (Exit, error) {
+func (w *waiter) run(ctx context.Context, pr *program, flags uintptr, root int, out *streams) (exit Exit, err error) {
+	s, err := w.identity.supervise(ctx, w.process)
+	if err != nil {
+		return Exit{}, err
+	}
+	if s != nil {
+		defer func() { err = errors.Join(err, s.end()) }()
+		// What the child calls may wait for the supervisor, which runs in this
+		// very process: a child that holds its parent's thread would hold a
+		// stop of the world, and with it the supervisor, for ever.
+		flags &^= unix.CLONE_VM | unix.CLONE_VFORK
+	}
 	c, err := w.start(pr, flags, root)
 	out.started()
 	if err != nil {
 		return Exit{}, err
 	}
 	w.pid = c.pid
-	return w.wait(ctx)
+	if w.running == nil {
+		return w.wait(ctx)
+	}
+	if err := w.running(w.pid); err != nil {
+		ctx, cancel := context.WithCancelCause(ctx)
+		cancel(err)
+		return w.wait(ctx)
+	}
+	exit, err = w.wait(ctx)
+	return exit, errors.Join(err, w.running(0))
 }
 
 func (w *waiter) start(pr *program, flags uintptr, root int) (*child, error) {

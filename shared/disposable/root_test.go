@@ -1,0 +1,280 @@
+package disposable_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/strake-build/strake/shared/disposable"
+	"golang.org/x/sys/unix"
+)
+
+// newRoot makes the root of an official image's container.
+func newRoot(t *testing.T) (dir string, o disposable.Options) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, d := range []string{"kaniko/ssl/certs", "etc", "tmp", "workspace"} {
+		check(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
+	}
+	write(t, dir, "kaniko/.disposable-root", "# strake\n"+dir+"/busybox\n")
+	write(t, dir, "kaniko/executor", "program")
+	write(t, dir, "kaniko/ssl/certs/ca.crt", "certificate")
+	write(t, dir, "busybox/sh", "shell")
+	write(t, dir, "etc/hosts", "")
+	return dir, disposable.Options{Dir: dir, Home: filepath.Join(dir, "kaniko")}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	full := filepath.Join(dir, name)
+	check(t, os.MkdirAll(filepath.Dir(full), 0o755))
+	check(t, os.WriteFile(full, []byte(content), 0o644))
+}
+
+func open(t *testing.T, o disposable.Options) *disposable.Root {
+	t.Helper()
+	r, err := disposable.Open(t.Context(), o, nil)
+	check(t, err)
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// names lists files below dir, without the builder's own.
+func names(t *testing.T, dir string) (list []string) {
+	t.Helper()
+	check(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(dir, p)
+		if rel == "kaniko" {
+			return filepath.SkipDir
+		}
+		if err == nil && !d.IsDir() {
+			list = append(list, rel)
+		}
+		return err
+	}))
+	return list
+}
+
+func want(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string, o *disposable.Options){
+		"a Debian": func(t *testing.T, dir string, _ *disposable.Options) { write(t, dir, "bin/sh", "") },
+		"no mark": func(t *testing.T, dir string, _ *disposable.Options) {
+			check(t, os.Remove(filepath.Join(dir, "kaniko/.disposable-root")))
+		},
+		"a file in a directory of the image": func(t *testing.T, dir string, _ *disposable.Options) { write(t, dir, "etc/passwd", "") },
+		"a program in the root itself": func(t *testing.T, dir string, o *disposable.Options) {
+			o.Home = dir
+			write(t, dir, ".disposable-root", "")
+		},
+		"a program elsewhere": func(t *testing.T, _ string, o *disposable.Options) { o.Home = t.TempDir() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, o := newRoot(t)
+			spoil(t, dir, &o)
+			before := names(t, dir)
+			if err := disposable.Check(o); !errors.Is(err, disposable.ErrForeign) {
+				t.Errorf("Check: %v", err)
+			}
+			if _, err := disposable.Open(t.Context(), o, nil); !errors.Is(err, disposable.ErrForeign) {
+				t.Errorf("Open: %v", err)
+			}
+			want(t, names(t, dir), before...)
+		})
+	}
+}
+
+// TestMarkerOnVolume has the mark on something that is mounted: it says nothing
+// of the root around it.
+func TestMarkerOnVolume(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir, o := newRoot(t)
+	home := filepath.Join(dir, "kaniko")
+	check(t, unix.Mount(home, home, "", unix.MS_BIND, ""))
+	defer unix.Unmount(home, unix.MNT_DETACH)
+	if err := disposable.Check(o); !errors.Is(err, disposable.ErrForeign) || !strings.Contains(err.Error(), "volume") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEmptyKeeps(t *testing.T) {
+	dir, o := newRoot(t)
+	write(t, dir, "workspace/Dockerfile", "FROM scratch")
+	write(t, dir, "out/here/digest", "")
+	o.Keep = []string{filepath.Join(dir, "workspace"), filepath.Join(dir, "out/here/digest"), "/elsewhere"}
+	r := open(t, o)
+	write(t, dir, "usr/bin/sh", "")
+	write(t, dir, "out/here/other", "")
+	check(t, os.Symlink("/workspace", filepath.Join(dir, "link")))
+	check(t, os.Chmod(filepath.Join(dir, "usr/bin"), 0))
+	check(t, r.Empty())
+	want(t, names(t, dir), "busybox/sh", "out/here/digest", "workspace/Dockerfile")
+}
+
+// TestEmptyLeavesMounts puts a volume deep into a stage.
+func TestEmptyLeavesMounts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir, o := newRoot(t)
+	r := open(t, o)
+	volume := t.TempDir()
+	write(t, volume, "data", "precious")
+	at := filepath.Join(dir, "var/lib/volume")
+	check(t, os.MkdirAll(at, 0o755))
+	check(t, unix.Mount(volume, at, "", unix.MS_BIND, ""))
+	defer unix.Unmount(at, unix.MNT_DETACH)
+	write(t, dir, "var/lib/other", "")
+	check(t, r.Empty())
+	want(t, names(t, dir), "busybox/sh", "var/lib/volume/data")
+	places, err := r.Places()
+	check(t, err)
+	if !places.Mounted("var/lib/volume/data") || !places.Anchored("var/lib") || places.Reserved("var/lib") || !places.Kept("busybox") {
+		t.Errorf("places: %+v", places)
+	}
+}
+
+func TestPark(t *testing.T) {
+	dir, o := newRoot(t)
+	o.Keep = []string{filepath.Join(dir, "srv/kept/file")}
+	write(t, dir, "srv/kept/file", "")
+	r := open(t, o)
+	stage := func(name string) {
+		write(t, dir, name, name)
+		write(t, dir, "usr/"+name, name)
+		write(t, dir, "srv/kept/"+name, name)
+	}
+	stage("a")
+	before, err := os.Stat(filepath.Join(dir, "usr"))
+	check(t, err)
+	a, err := r.Park()
+	check(t, err)
+	want(t, names(t, dir), "busybox/sh", "srv/kept/file")
+	stage("b")
+	b, err := r.Park()
+	check(t, err)
+	check(t, r.Unpark(a))
+	want(t, names(t, dir), "a", "busybox/sh", "srv/kept/a", "srv/kept/file", "usr/a")
+	after, err := os.Stat(filepath.Join(dir, "usr"))
+	check(t, err)
+	if !os.SameFile(before, after) {
+		t.Error("a directory was copied, not renamed")
+	}
+	_, err = r.Park()
+	check(t, err)
+	check(t, r.Unpark(b))
+	want(t, names(t, dir), "b", "busybox/sh", "srv/kept/b", "srv/kept/file", "usr/b")
+}
+
+// TestKilled has a build that ended without a word: its stage goes, and so does
+// what its step left running.
+func TestKilled(t *testing.T) {
+	dir, o := newRoot(t)
+	r := open(t, o)
+	c := exec.Command("sh", "-c", "sleep 600 & echo $$; wait")
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	check(t, c.Start())
+	check(t, r.Running(c.Process.Pid))
+	write(t, dir, "bin/sh", "of the stage")
+	if _, err := r.Park(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "bin/sh", "of the stage")
+	check(t, r.Close()) // as the kernel does
+	done := make(chan error, 1)
+	go func() { done <- c.Wait() }()
+	open(t, o)
+	want(t, names(t, dir), "busybox/sh")
+	select {
+	case err := <-done:
+		if c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Errorf("the step ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the step runs on")
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	_, o := newRoot(t)
+	first := open(t, o)
+	waits := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-waits; cancel() }()
+	if _, err := disposable.Open(ctx, o, func() { close(waits) }); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	told := make(chan struct{})
+	go func() { <-told; first.Close() }()
+	second, err := disposable.Open(t.Context(), o, func() { close(told) })
+	check(t, err)
+	check(t, second.Close())
+}
+
+func TestGuard(t *testing.T) {
+	dir, o := newRoot(t)
+	secret := filepath.Join(dir, "kaniko/.docker/config.json")
+	write(t, dir, "kaniko/.docker/config.json", "secret")
+	check(t, os.Chmod(secret, 0o600))
+	r := open(t, o)
+	g, err := r.Guard(secret, filepath.Join(dir, "kaniko/nosuch"))
+	check(t, err)
+	defer g.Close()
+	for i, harm := range []func(){
+		func() {},
+		func() { check(t, os.RemoveAll(filepath.Join(dir, "kaniko"))) },
+		func() { write(t, dir, "kaniko/executor", "of the step's") },
+		func() {
+			check(t, os.Remove(filepath.Join(dir, "kaniko/ssl/certs/ca.crt")))
+			check(t, os.MkdirAll(filepath.Join(dir, "kaniko/ssl/certs/ca.crt/x"), 0o755))
+		},
+		func() { check(t, os.Chmod(filepath.Join(dir, "kaniko/executor"), 0o4755)) },
+	} {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			check(t, g.Before())
+			if _, err := os.Lstat(secret); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the secret is to be seen: %v", err)
+			}
+			harm()
+			if err := g.After(); (err != nil) != (i > 0) || i > 0 && !errors.Is(err, disposable.ErrTampered) {
+				t.Errorf("got %v", err)
+			}
+			for name, content := range map[string]string{
+				"kaniko/executor": "program", "kaniko/ssl/certs/ca.crt": "certificate", "kaniko/.docker/config.json": "secret",
+				"kaniko/.disposable-root": "# strake\n" + dir + "/busybox\n",
+			} {
+				if b, err := os.ReadFile(filepath.Join(dir, name)); string(b) != content {
+					t.Errorf("%s is %q, %v", name, b, err)
+				}
+			}
+			if fi, err := os.Stat(secret); err != nil || fi.Mode() != 0o600 {
+				t.Errorf("the secret: %v, %v", fi, err)
+			}
+		})
+	}
+}
