@@ -34,7 +34,7 @@ func (c *command) build(x *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if done, err := c.enterNamespace(ctx, req.Isolation); done || err != nil {
+	if done, err := c.enterNamespace(ctx, req.Isolation.View); done || err != nil {
 		return err
 	}
 	if err := sandbox.Conceal(); err != nil {
@@ -265,33 +265,4 @@ func (c *command) notices(x *cli.Context) {
 	if m := x.String("snapshot-mode"); m != "full" {
 		c.log.Info().Msgf("--snapshot-mode %s: the one correct way of finding changes is used", m)
 	}
-}
-
-// exitStatus is the code of a build that ran in another process of ours.
-type exitStatus int
-
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
-
-// enterNamespace runs the whole command again in a user namespace, where an
-// ordinary user may mount, and says so. Without ids of his own to give to other
-// users of a step, the user stays out: a step could only be root.
-func (c *command) enterNamespace(ctx context.Context, isolation string) (done bool, err error) {
-	env := os.Environ()
-	if isolation == "chroot" || sandbox.InUserNamespace(env) || !sandbox.NeedsUserNamespace() {
-		return false, nil
-	}
-	n, err := sandbox.PlanUserNamespace()
-	if err != nil || n.IDs == sandbox.OneID && isolation == "auto" {
-		c.log.Debug().AnErr("why", errors.Join(err, n.Why)).Msg("no user namespace is entered")
-		return false, nil //nolint:nilerr // the build goes on without
-	}
-	code, err := n.Enter(ctx, os.Args, env)
-	if err != nil {
-		c.log.Debug().Err(err).Msg("no user namespace can be entered")
-		return false, nil
-	}
-	if code != 0 {
-		return true, exitStatus(code)
-	}
-	return true, nil
 }

@@ -51,7 +51,10 @@ func stepFlags() []cli.Flag {
 		&cli.StringFlag{Name: "shm-size", Category: groupRun, Usage: "size of /dev/shm in RUN steps, such as 64m"},
 		&cli.StringSliceFlag{Name: "ulimit", Category: groupRun, Usage: "a limit of RUN steps: TYPE=SOFT[:HARD] (repeatable)"},
 		&cli.StringSliceFlag{Name: "allow", Category: groupRun, Usage: "grant an entitlement: network.host (repeatable)"},
-		&cli.StringFlag{Name: "isolation", Value: "auto", Category: groupRun, Usage: "how RUN gets its root: auto, overlay or chroot"},
+		&cli.StringFlag{Name: "isolation", Value: "auto", Category: groupRun, Usage: "how RUN gets its root: auto, overlay, bind, inplace or chroot (executor doctor tells what works here)"},
+		&cli.StringFlag{Name: "identity", Value: "auto", Category: groupRun, Usage: "who RUN's users are: auto, real or emulated"},
+		&cli.BoolFlag{Name: "force", Category: groupRun, Usage: "accepted; a root that is not the builder's own is not replaced all the same"},
+		&cli.BoolFlag{Name: "cleanup", Category: groupRun, Usage: "empty the container's root after a build in place; the next build does so anyway"},
 	}
 }
 

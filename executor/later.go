@@ -11,8 +11,8 @@ import (
 // is about; none is taken and ignored.
 func laterFlags() []string {
 	return []string{
-		"b", "bucket", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl", "cleanup",
-		"compressed-caching", "credential-helpers", "dryrun", "force", "force-build-metadata", "git", "ignore-var-run",
+		"b", "bucket", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
+		"compressed-caching", "credential-helpers", "dryrun", "force-build-metadata", "git", "ignore-var-run",
 		"image-fs-extract-retry", "materialize", "no-push-cache", "pre-cleanup", "preserve-context", "skip-unused-stages",
 		"whitelist-var-run",
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/strake-build/strake/shared/environment"
 	"github.com/strake-build/strake/shared/layer"
 )
 
@@ -21,7 +22,7 @@ func (p *parser) oneOf(flag string, words ...string) {
 // steps checks what is said about RUN steps before anything is fetched: later
 // there would be a line of the Dockerfile beside the error, and no flag.
 func (p *parser) steps() {
-	p.oneOf("isolation", "auto", "overlay", "chroot")
+	p.oneOfIsolation()
 	if p.x.String("network") != "" {
 		p.oneOf("network", "default", "none", "host")
 	}
@@ -63,4 +64,9 @@ func (p *parser) level(c layer.Compression) int {
 		p.fail("--compression-level %d: %v has 1 to %d, and -1 for the usual one", n, c, highest)
 	}
 	return max(0, n)
+}
+
+func (p *parser) oneOfIsolation() {
+	p.oneOf("isolation", environment.Views()...)
+	p.oneOf("identity", environment.Identities()...)
 }

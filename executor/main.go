@@ -67,7 +67,7 @@ func (c *command) app() *cli.App {
 			Action: func(x *cli.Context) error {
 				return version.Print(c.stdout, x.Bool("json"))
 			},
-		}, c.checkCommand()},
+		}, c.checkCommand(), c.doctorCommand()},
 	}
 }
 

@@ -31,7 +31,7 @@ func request(x *cli.Context) (build.Request, error) {
 	req := build.Request{
 		Dockerfile:     x.String("dockerfile"),
 		Dir:            p.dir(),
-		Isolation:      x.String("isolation"),
+		Isolation:      p.isolation(),
 		Allow:          p.allow(),
 		IgnorePaths:    x.StringSlice("ignore-path"),
 		SingleSnapshot: x.Bool("single-snapshot"),

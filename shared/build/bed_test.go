@@ -68,7 +68,7 @@ func (b *bed) request(t *testing.T, dockerfile string) build.Request {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "Dockerfile")
 	must(t, os.WriteFile(name, []byte(fmt.Sprintf(dockerfile, b.Ref("busybox"))), 0o644))
-	return build.Request{Context: b.context, Dockerfile: name, Dir: b.dir, Isolation: "auto"}
+	return build.Request{Context: b.context, Dockerfile: name, Dir: b.dir}
 }
 
 // builder is one whose clock stands.

@@ -24,7 +24,6 @@ import (
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/sandbox"
 	"github.com/strake-build/strake/shared/solve"
-	"github.com/strake-build/strake/shared/tree"
 )
 
 // ErrNoContext is a build context or Dockerfile that is not there.
@@ -51,8 +50,7 @@ type Request struct {
 
 	// Dir is the builder's own directory.
 	Dir string
-	// Isolation is "auto", "overlay" or "chroot".
-	Isolation string
+	Isolation Isolation
 	Allow     run.Entitlements
 	Secrets   run.Secrets
 	SSH       run.Agents
@@ -91,11 +89,12 @@ type Result struct {
 	Images   []v1.Image
 	Warnings []frontend.Warning
 
-	workspace *tree.Workspace
+	close func() error
 }
 
-// Close removes the build's files.
-func (r *Result) Close() error { return r.workspace.Close() }
+// Close removes the build's files, and gives the builder's root to the next
+// build where steps ran in place.
+func (r *Result) Close() error { return r.close() }
 
 // Run builds. The result is to be closed.
 func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
@@ -108,7 +107,7 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.workspace.Close())
+			err = errors.Join(err, e.close())
 		}
 	}()
 	res, err := frontend.Build(ctx, req.Frontend, e, b.Warn)
@@ -125,7 +124,7 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Result{Warnings: res.Warnings, workspace: e.workspace}
+	out := &Result{Warnings: res.Warnings, close: e.close}
 	now := b.Now()
 	var parts []image.Platformed
 	for i, p := range res.Platforms {

@@ -119,7 +119,7 @@ COPY --from=made /work /copied
 	req.Reproducible = true
 	seen := make(map[string][]string)
 	for i, isolation := range []string{"overlay", "chroot", "overlay"} {
-		req.Isolation = isolation
+		req.Isolation.View = isolation
 		builder := b.builder(t)
 		builder.Now = func() time.Time { return time.Unix(1.7e9+int64(i)*1e6, 0) }
 		res, err := builder.Run(t.Context(), req)
@@ -191,7 +191,7 @@ func TestFailingStep(t *testing.T) {
 		t.Run(isolation, func(t *testing.T) {
 			b := newBed(t)
 			req := b.request(t, "FROM %[1]s AS slow\nRUN sleep 60\nFROM %[1]s AS bad\nRUN sleep 0.5; exit 3\nFROM %[1]s\nCOPY --from=slow / /slow\nCOPY --from=bad / /bad\n")
-			req.Isolation = isolation
+			req.Isolation.View = isolation
 			err := b.fails(t.Context(), t, req)
 			exit, ok := errors.AsType[*run.ExitError](err)
 			if !ok || exit.ExitCode() != 3 || !strings.Contains(err.Error(), "Dockerfile:4") {
@@ -262,7 +262,7 @@ RUN --mount=type=cache,target=/foo/bar/baz --mount=type=cache,target=/foo/bar --
 	--mount=type=bind,rw,target=/src --mount=type=cache,target=/src/modules --mount=type=secret,id=s,target=/foo/bar/secret \
 	cat /foo/bar/secret >/got; ls /foo/bar /t/x /src >>/got; touch /foo/bar/baz/f /t/f /src/f /src/modules/f
 `)
-			req.Isolation, req.Secrets = isolation, secrets{"s": "secret\n"}
+			req.Isolation.View, req.Secrets = isolation, secrets{"s": "secret\n"}
 			layers := layersOf(t, b.run(t, req).Images[0])
 			got := files(t, layers[len(layers)-1])
 			want := "secret\n/foo/bar:\nbaz\nsecret\n\n/src:\nfile\nmodules\nsub\n\n/t/x:\nfile\n"

@@ -2,9 +2,8 @@ package build
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -15,8 +14,6 @@ import (
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/op"
-	"github.com/strake-build/strake/shared/op/run"
-	"github.com/strake-build/strake/shared/sandbox"
 	"github.com/strake-build/strake/shared/solve"
 	"github.com/strake-build/strake/shared/tree"
 )
@@ -31,6 +28,16 @@ type engine struct {
 	layers    *layers
 	prepared  sync.Once
 	prepErr   error
+	closers   []func() error // what is to be given back after the build
+}
+
+// close gives back what the build has taken, the workspace last.
+func (e *engine) close() error {
+	var errs []error
+	for _, f := range e.closers {
+		errs = append(errs, f())
+	}
+	return errors.Join(append(errs, e.workspace.Close())...)
 }
 
 func (b *Builder) engine(ctx context.Context, req Request) (*engine, error) {
@@ -62,54 +69,6 @@ func (e *engine) prepare(ctx context.Context, g *graph.Graph) error {
 	}
 	e.prepared.Do(func() { e.prepErr = e.openSandbox(ctx) })
 	return e.prepErr
-}
-
-// openSandbox chooses how steps run.
-func (e *engine) openSandbox(ctx context.Context) error {
-	box, err := e.choose(ctx)
-	if err != nil {
-		return &EnvironmentError{err}
-	}
-	resolv, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("read the host's resolv.conf: %w", err)
-	}
-	r := &run.Runner{
-		Sandbox: box, Workspace: e.workspace, Secrets: e.req.Secrets, SSH: e.req.SSH,
-		Caches: &run.Caches{Dir: filepath.Join(e.req.Dir, "mounts")}, Allow: e.req.Allow, Resolv: resolv,
-	}
-	skip := ignore(e.req.IgnorePaths)
-	if !box.View().Layered {
-		r.Roots = &run.ChrootRoots{Workspace: e.workspace, Ignore: skip}
-		e.worker.Runner = r
-		return nil
-	}
-	userXattr, err := sandbox.UserXattrs(e.workspace.Path())
-	if err != nil {
-		return &EnvironmentError{err}
-	}
-	e.workspace.UseOverlay(userXattr)
-	r.Roots = &run.OverlayRoots{Workspace: e.workspace, UserXattr: userXattr, Ignore: skip}
-	e.worker.Runner = r
-	return nil
-}
-
-// choose tries out what works here.
-func (e *engine) choose(ctx context.Context) (sandbox.Sandbox, error) {
-	report, err := sandbox.Probe(ctx, e.workspace.Path(), e.b.Reaper)
-	if err != nil {
-		return nil, err
-	}
-	box, reason, err := sandbox.Choose(report, e.req.Isolation)
-	if err != nil {
-		return nil, err
-	}
-	name := box.View().Name
-	logger(ctx).Info().Str("because", reason).Msg("RUN steps are isolated by " + name)
-	for _, f := range report.Rows {
-		logger(ctx).Debug().Str("what", f.Name).AnErr("refused", f.Err).Msg("probed")
-	}
-	return box, nil
 }
 
 // ImageConfig resolves a base image for the frontend.

@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/strake-build/strake/shared/fakeroot"
 	"github.com/strake-build/strake/shared/layer"
 )
 
@@ -29,6 +30,7 @@ type Workspace struct {
 	// overlayfs wants them. Without it their contents stay in tar files and
 	// nothing needs the right to give files away.
 	overlay, userXattr atomic.Bool
+	record             *fakeroot.Record // nil where the disk says all
 
 	mu     sync.Mutex
 	chains map[v1.Hash]*Layer // base layers by chain ID

@@ -65,7 +65,7 @@ func newBed(t testing.TB, kind string) *bed {
 		w.UseOverlay(userXattr)
 		b.Sandbox, b.Roots = sandbox.NewOverlay(r), &run.OverlayRoots{Workspace: w, UserXattr: userXattr}
 	} else {
-		b.Sandbox, b.Roots = sandbox.NewChroot(r), &run.ChrootRoots{Workspace: w}
+		b.Sandbox, b.Roots = sandbox.NewChroot(r), &run.DirRoots{Workspace: w}
 	}
 	b.base = tree.Of(w.FromTable(tableOf(t, busybox)))
 	return b

@@ -56,7 +56,7 @@ func (r *Runner) bindSource(ctx context.Context, m *graph.Mount, in tree.Tree) (
 		return source{}, err
 	}
 	s.release = func() error { return errors.Join(os.RemoveAll(root.Upper), os.RemoveAll(root.Work)) }
-	return s, restore(ctx, root.Upper, view.Root().Inode)
+	return s, restore(ctx, r.Workspace, root.Upper, view.Root().Inode)
 }
 
 // copySource unpacks what is to be seen, for a sandbox that can only put
@@ -72,13 +72,13 @@ func (r *Runner) copySource(ctx context.Context, m *graph.Mount, view *tree.View
 		s.mount.Source = dir + "/file"
 		t := layer.NewTable()
 		t.Make("file").Inode = f.Inode
-		return s, layer.Checkout(ctx, t.Seal(), dir, layer.CheckoutOptions{Form: layer.Applied})
+		return s, layer.Checkout(ctx, t.Seal(), dir, r.Workspace.Applied())
 	}
-	return s, checkoutBelow(ctx, view, f, dir)
+	return s, r.checkoutBelow(ctx, view, f, dir)
 }
 
 // checkoutBelow unpacks the directory f with all that is in it into dir.
-func checkoutBelow(ctx context.Context, view *tree.View, f *tree.File, dir string) error {
+func (r *Runner) checkoutBelow(ctx context.Context, view *tree.View, f *tree.File, dir string) error {
 	t := layer.NewTable()
 	err := view.Walk(f, func(c *tree.File) error {
 		t.Make(c.Path[len(f.Path):]).Inode = c.Inode
@@ -87,8 +87,8 @@ func checkoutBelow(ctx context.Context, view *tree.View, f *tree.File, dir strin
 	if err != nil {
 		return err
 	}
-	if err := layer.Checkout(ctx, t.Seal(), dir, layer.CheckoutOptions{Form: layer.Applied}); err != nil {
+	if err := layer.Checkout(ctx, t.Seal(), dir, r.Workspace.Applied()); err != nil {
 		return err
 	}
-	return restore(ctx, dir, f.Inode)
+	return restore(ctx, r.Workspace, dir, f.Inode)
 }

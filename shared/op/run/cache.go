@@ -52,7 +52,7 @@ func (r *Runner) cacheSource(ctx context.Context, step *mounts, m *graph.Mount, 
 		sharing = graph.SharingLocked // without mounts a directory is in one root at a time
 	}
 	dir, unlock, err := r.Caches.open(ctx, key, sharing, func(dir string) error {
-		return checkoutBelow(ctx, view, seed, dir)
+		return r.checkoutBelow(ctx, view, seed, dir)
 	})
 	if err != nil {
 		return source{}, fmt.Errorf("cache %s: %w", m.Cache.ID, err)

@@ -81,7 +81,7 @@ func TestIgnore(t *testing.T) {
 		switch r := b.Roots.(type) {
 		case *run.OverlayRoots:
 			r.Ignore = ignore
-		case *run.ChrootRoots:
+		case *run.DirRoots:
 			r.Ignore = ignore
 		}
 		r := b.with("app/", "skip/old=1").run(t.Context(), step("mkdir app/.cache; echo 1 >app/.cache/f; echo 1 >app/f; echo 2 >skip/new; rm skip/old"))

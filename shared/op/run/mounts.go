@@ -20,7 +20,8 @@ import (
 // mounts is what a step has mounted, and how to be rid of it.
 type mounts struct {
 	view    *tree.View
-	covered []string // directories whose content is not the root's own
+	foreign []string // places of the root where the builder's container has something of its own
+	covered []string // places whose content is not the root's own; foreign ones among them
 	list    []sandbox.Mount
 	points  []Point
 	caches  map[string]string // the directories of the step's cache mounts, by key
@@ -48,6 +49,16 @@ type source struct {
 // even when there is an error.
 func (r *Runner) mounts(ctx context.Context, op *graph.Exec, view *tree.View, inputs []tree.Tree) (*mounts, error) {
 	m := &mounts{view: view, caches: make(map[string]string)}
+	if mounted := r.Sandbox.View().Mounted; mounted != nil {
+		list, err := mounted()
+		if err != nil {
+			return m, err
+		}
+		for _, p := range list {
+			m.foreign = append(m.foreign, strings.TrimPrefix(p, "/"))
+		}
+		m.covered = append(m.covered, m.foreign...)
+	}
 	if err := r.systemMounts(m, op); err != nil {
 		return m, err
 	}
@@ -154,9 +165,7 @@ func (m *mounts) resolve(p string) (resolved string, f *tree.File, nested bool, 
 	return resolved, f, false, nil
 }
 
-func (m *mounts) covers(p string) bool {
-	return slices.ContainsFunc(m.covered, func(c string) bool { return p == c || strings.HasPrefix(p, c+"/") })
-}
+func (m *mounts) covers(p string) bool { return underAny(p, m.covered) }
 
 // workdir finds where the process begins: in the root, where the directory is
 // made as part of the result, or in a mount.
@@ -169,6 +178,9 @@ func (m *mounts) workdir(p *sandbox.Process, dir string) error {
 		return fmt.Errorf("working directory %s: %w", dir, err)
 	}
 	p.Cwd = "/" + cwd
+	if underAny(cwd, m.foreign) && !underAny(cwd, lent) {
+		return &Unsupported{"working directory " + dir, "the builder's container has something of its own there, which would not be part of the image; mount that elsewhere, or run the builder where --isolation=overlay works"}
+	}
 	if nested {
 		p.MakeCwd = p.Cwd != "/proc" && !strings.HasPrefix(p.Cwd, "/proc/") // which is mounted last
 		return nil

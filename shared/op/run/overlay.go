@@ -39,7 +39,7 @@ func (o *OverlayRoots) Open(ctx context.Context, t tree.Tree, view *tree.View) (
 		return nil, err
 	}
 	// The root of the merged view is the upper directory's.
-	if err := restore(ctx, r.upper, view.Root().Inode); err != nil {
+	if err := restore(ctx, o.Workspace, r.upper, view.Root().Inode); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -58,10 +58,10 @@ func (r *overlayRoot) Disk() sandbox.Root {
 }
 
 // restore gives a directory the metadata of a root.
-func restore(ctx context.Context, dir string, ino *layer.Inode) error {
+func restore(ctx context.Context, w *tree.Workspace, dir string, ino *layer.Inode) error {
 	t := layer.NewTable()
 	t.Root.Inode = ino
-	return layer.Checkout(ctx, t, dir, layer.CheckoutOptions{Form: layer.Applied})
+	return layer.Checkout(ctx, t, dir, w.Applied())
 }
 
 // topFirst turns a tree's order of layers into overlayfs' own.

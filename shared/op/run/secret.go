@@ -61,16 +61,13 @@ func (r *Runner) secretSource(m *graph.Mount) (source, error) {
 	if err := os.WriteFile(p, value, 0o600); err != nil {
 		return s, fmt.Errorf("write secret %s: %w", m.Secret.ID, err)
 	}
-	return s, own(p, m.Secret)
+	return s, r.own(p, m.Secret)
 }
 
 // own gives a secret's file or socket the owner and mode that the step asked for.
-func own(p string, m *graph.SecretMount) error {
-	if err := os.Lchown(p, int(m.UID), int(m.GID)); err != nil {
+func (r *Runner) own(p string, m *graph.SecretMount) error {
+	if err := r.Workspace.Give(p, m.UID, m.GID, m.Mode&0o777); err != nil {
 		return fmt.Errorf("give %s to %d:%d: %w", m.ID, m.UID, m.GID, err)
-	}
-	if err := os.Chmod(p, os.FileMode(m.Mode&0o777)); err != nil {
-		return fmt.Errorf("set the mode of %s: %w", m.ID, err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (r *Runner) sshSource(ctx context.Context, m *graph.Mount) (source, error) 
 	if err != nil {
 		return source{}, err
 	}
-	return source{file: true, mount: sandbox.Mount{Source: p}, release: release}, own(p, m.Secret)
+	return source{file: true, mount: sandbox.Mount{Source: p}, release: release}, r.own(p, m.Secret)
 }
 
 // socketParent is beside the roots, since a sandbox without mounts moves the

@@ -25,6 +25,12 @@ func (r *Runner) systemMounts(m *mounts, op *graph.Exec) error {
 	}
 	files := map[string][]byte{"hosts": hostsFile(r.stepHost(op), op.ExtraHosts), "resolv.conf": r.Resolv}
 	for _, name := range []string{"hosts", "resolv.conf"} {
+		if underAny("etc/"+name, m.foreign) { // the container's own serves
+			if name == "hosts" && len(op.ExtraHosts) > 0 {
+				return &Unsupported{"--add-host", "the container's own /etc/hosts is mounted there, which is not changed; run the builder where --isolation=overlay works"}
+			}
+			continue
+		}
 		p := filepath.Join(dir, name)
 		if err := os.WriteFile(p, files[name], 0o644); err != nil { //nolint:gosec // every user of the step may read it
 			return fmt.Errorf("make the step's /etc/%s: %w", name, err)
