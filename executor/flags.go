@@ -53,6 +53,7 @@ func stepFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "allow", Category: groupRun, Usage: "grant an entitlement: network.host (repeatable)"},
 		&cli.StringFlag{Name: "isolation", Value: "auto", Category: groupRun, Usage: "how RUN gets its root: auto, overlay, bind, inplace or chroot (executor doctor tells what works here)"},
 		&cli.StringFlag{Name: "identity", Value: "auto", Category: groupRun, Usage: "who RUN's users are: auto, real or emulated"},
+		&cli.StringFlag{Name: "overlay-memory", Category: groupRun, Usage: "where no volume takes an overlay, keep layers in memory, up to this size: 2g"},
 		&cli.BoolFlag{Name: "force", Category: groupRun, Usage: "accepted; a root that is not the builder's own is not replaced all the same"},
 		&cli.BoolFlag{Name: "cleanup", Category: groupRun, Usage: "empty the container's root after a build in place; the next build does so anyway"},
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/docker/go-units"
+
 	"github.com/strake-build/strake/shared/build"
 	"github.com/strake-build/strake/shared/environment"
 	"github.com/strake-build/strake/shared/fakeroot"
@@ -22,6 +24,11 @@ func (p *parser) isolation() build.Isolation {
 		p.fail("find the builder's own program: %w", err)
 	}
 	i.Home = filepath.Dir(program)
+	if size := p.x.String("overlay-memory"); size != "" {
+		if i.Memory, err = units.RAMInBytes(size); err != nil || i.Memory <= 0 {
+			p.fail("--overlay-memory %s: not a number of bytes, like 2g", size)
+		}
+	}
 	i.Keep = p.kept()
 	return i
 }

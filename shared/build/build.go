@@ -49,7 +49,7 @@ type Request struct {
 	Locals, Layouts map[string]string
 
 	// Dir is the builder's own directory.
-	Dir string
+	Dir       string
 	Isolation Isolation
 	Allow     run.Entitlements
 	Secrets   run.Secrets

@@ -21,6 +21,9 @@ type Isolation struct {
 	// View is "auto", "overlay", "bind", "inplace" or "chroot", and Identity
 	// "auto", "real" or "emulated". Empty means "auto".
 	View, Identity string
+	// Memory is how many bytes of memory layers may take where an overlay can
+	// lie on no file system; 0 is none.
+	Memory int64
 	// Home is the directory of the builder's program. Where it has the mark of
 	// a disposable root, steps may run in place.
 	Home string
@@ -54,7 +57,7 @@ func (i *Isolation) Probe(ctx context.Context, dir string, reaper *sandbox.Reape
 
 func (i *Isolation) probe(ctx context.Context, dir string, reaper *sandbox.Reaper) (*environment.Report, *isolation, error) {
 	s := &isolation{Isolation: *i, record: fakeroot.NewRecord()}
-	o := environment.Options{Dir: dir, Reaper: reaper, Record: s.record}
+	o := environment.Options{Dir: dir, Reaper: reaper, Record: s.record, Memory: i.Memory}
 	if o.Foreign = disposable.Check(i.disposable()); o.Foreign == nil {
 		o.InPlace = &sandbox.InPlaceOptions{Spare: i.Home, Mounted: s.mounted, Running: s.running}
 	}
@@ -139,7 +142,14 @@ func (e *engine) roots(ctx context.Context, s *isolation) (run.Roots, error) {
 	skip := ignore(e.req.IgnorePaths)
 	switch s.choice.View {
 	case environment.Overlay:
-		userXattr, err := sandbox.UserXattrs(e.workspace.Path())
+		if s.choice.Memory > 0 {
+			unmount, err := sandbox.MountMemory(e.workspace.Layers(), s.choice.Memory)
+			if err != nil {
+				return nil, err
+			}
+			e.closers = append(e.closers, unmount)
+		}
+		userXattr, err := sandbox.UserXattrs(e.workspace.Layers())
 		if err != nil {
 			return nil, err
 		}

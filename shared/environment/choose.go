@@ -47,6 +47,9 @@ func (c *Choice) String() string { return c.View + " with " + c.Identity + " ids
 // Lost says what steps cannot have that they would have elsewhere.
 func (c *Choice) Lost() []string {
 	var lost []string
+	if c.Memory > 0 {
+		lost = append(lost, fmt.Sprintf("layers and what steps write take memory, %d MiB at most", c.Memory>>20))
+	}
 	switch c.View {
 	case Bind:
 		lost = append(lost, "every stage is unpacked by itself, and its changes are found by looking at all its files")

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/strake-build/strake/shared/fakeroot"
 	"github.com/strake-build/strake/shared/sandbox"
@@ -23,6 +24,9 @@ type Options struct {
 	Reaper *sandbox.Reaper
 	// Record takes what an emulated identity cannot say on the disk.
 	Record *fakeroot.Record
+	// Memory, if not 0, is how many bytes of memory layers may take, where no
+	// file system of the builder's takes an overlay.
+	Memory int64
 	// InPlace, where set, is for a root that may be replaced; where it is not,
 	// Foreign says why.
 	InPlace *sandbox.InPlaceOptions
@@ -57,6 +61,8 @@ type Choice struct {
 	// Err is nil where steps can run so, and otherwise why they cannot.
 	Err     error
 	Sandbox sandbox.Sandbox
+	// Memory, if not 0, says that layers are kept in memory, and how many bytes.
+	Memory int64
 }
 
 // The names of views and identities, as the user chooses them.
@@ -116,13 +122,31 @@ func (p *prober) overlay(ctx context.Context) {
 	o := sandbox.NewOverlay(p.Reaper)
 	err := o.Try(ctx, p.dir)
 	p.find(Overlay, err, "below "+p.Dir)
+	memory := int64(0)
+	if err != nil && p.Memory > 0 {
+		memory = p.Memory
+		err = p.overlayInMemory(ctx, o)
+		p.find("overlay in memory", err, fmt.Sprintf("%d bytes at most", memory))
+	}
 	if err == nil {
 		p.mounted(o)
 	}
 	if err == nil && p.real != nil {
 		err = fmt.Errorf("ids are emulated, which overlayfs does not keep: %w", p.real)
 	}
-	p.offer(Overlay, Real, o, err)
+	p.report.Choices = append(p.report.Choices, Choice{View: Overlay, Identity: Real, Err: err, Sandbox: o, Memory: memory})
+}
+
+func (p *prober) overlayInMemory(ctx context.Context, o *sandbox.Overlay) error {
+	dir := filepath.Join(p.dir, "memory")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	unmount, err := sandbox.MountMemory(dir, p.Memory)
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.Try(ctx, dir), unmount())
 }
 
 // mounted tells how the mounts came about.

@@ -27,6 +27,7 @@ func (b *bare) runIn(ctx context.Context, f *furniture, p *Process, enter func(*
 		return Exit{}, err
 	}
 	defer func() { err = errors.Join(err, out.finish()) }()
+	f.copies.copied = b.identity.copied()
 	defer func() { err = errors.Join(err, f.restore()) }()
 	if err := f.place(p); err != nil {
 		return Exit{}, err

@@ -34,7 +34,7 @@ func (f *furniture) mount(m *Mount, before []Mount) error {
 	if err != nil {
 		return err
 	}
-	g := &guest{fd: fd, spot: s, readOnly: m.ReadOnly}
+	g := &guest{fd: fd, spot: s, readOnly: m.ReadOnly, copies: &f.copies}
 	if g.home, err = nameOf(fd); err != nil {
 		return err
 	}
@@ -78,6 +78,7 @@ type guest struct {
 	spot     spot
 	readOnly bool
 	copied   bool // it lies on another filesystem
+	copies   *copier
 }
 
 // in moves the source, or copies it from another filesystem.
@@ -90,7 +91,7 @@ func (g *guest) in() error {
 		return nil
 	}
 	g.copied = true
-	return copyTree(unix.AT_FDCWD, g.home, g.spot.dir, g.spot.name)
+	return g.copies.tree(unix.AT_FDCWD, g.home, g.spot.dir, g.spot.name)
 }
 
 // out brings the source home from wherever the step has moved it: the
@@ -128,7 +129,7 @@ func (g *guest) copyBack() error {
 		return nil
 	}
 	fresh := g.home + ".new"
-	if err := copyTree(g.spot.dir, g.spot.name, unix.AT_FDCWD, fresh); err != nil {
+	if err := g.copies.tree(g.spot.dir, g.spot.name, unix.AT_FDCWD, fresh); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
 	}
 	if err := os.RemoveAll(g.home); err != nil {

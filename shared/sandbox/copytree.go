@@ -9,9 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyTree copies a file or a tree with modes, owners and times; to must not be
+// copier copies files. copied, if set, is told of each copy, which may be more
+// than the disk says of it.
+type copier struct{ copied func(from, to *unix.Statx_t) }
+
+// tree copies a file or a tree with modes, owners and times; to must not be
 // there. No symlink is followed. Sockets in a tree are left out.
-func copyTree(fromDir int, from string, toDir int, to string) error {
+func (c *copier) tree(fromDir int, from string, toDir int, to string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(fromDir, from, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
@@ -19,11 +23,14 @@ func copyTree(fromDir int, from string, toDir int, to string) error {
 	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		err = copyDir(fromDir, from, toDir, to)
+		err = c.dir(fromDir, from, toDir, to)
 	case unix.S_IFREG:
 		err = copyFile(fromDir, from, toDir, to)
 	case unix.S_IFLNK:
-		return copyLink(fromDir, from, toDir, to, &st)
+		if err := copyLink(fromDir, from, toDir, to, &st); err != nil {
+			return err
+		}
+		return c.tell(fromDir, from, toDir, to)
 	case unix.S_IFSOCK:
 		return fmt.Errorf("copy %s: a socket on another filesystem than the root: %w", from, ErrUnsupported)
 	default:
@@ -32,7 +39,25 @@ func copyTree(fromDir int, from string, toDir int, to string) error {
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}
-	return likeInode(toDir, to, &st)
+	if err := likeInode(toDir, to, &st); err != nil {
+		return err
+	}
+	return c.tell(fromDir, from, toDir, to)
+}
+
+func (c *copier) tell(fromDir int, from string, toDir int, to string) error {
+	if c.copied == nil {
+		return nil
+	}
+	var a, b unix.Statx_t
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+	err := errors.Join(
+		unix.Statx(fromDir, from, unix.AT_SYMLINK_NOFOLLOW, mask, &a),
+		unix.Statx(toDir, to, unix.AT_SYMLINK_NOFOLLOW, mask, &b))
+	if err == nil {
+		c.copied(&a, &b)
+	}
+	return err
 }
 
 // likeInode sets owner before mode, because a change of owner clears setuid.
@@ -83,7 +108,7 @@ func copyFile(fromDir int, from string, toDir int, to string) error {
 	return errors.Join(err, dst.Close())
 }
 
-func copyDir(fromDir int, from string, toDir int, to string) error {
+func (c *copier) dir(fromDir int, from string, toDir int, to string) error {
 	src, err := openAt(fromDir, from, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -102,7 +127,7 @@ func copyDir(fromDir int, from string, toDir int, to string) error {
 		return err
 	}
 	for _, name := range names {
-		err := copyTree(int(src.Fd()), name, int(dst.Fd()), name)
+		err := c.tree(int(src.Fd()), name, int(dst.Fd()), name)
 		if err != nil && !errors.Is(err, ErrUnsupported) { // a socket
 			return err
 		}

@@ -19,6 +19,15 @@ type emulated struct{ record *fakeroot.Record }
 
 func (*emulated) emulated() bool { return true }
 
+// copied carries over what is recorded of a file to its copy.
+func (e *emulated) copied() func(from, to *unix.Statx_t) {
+	return func(from, to *unix.Statx_t) {
+		if a, ok := e.record.Get(fakeroot.IDOf(from)); ok {
+			e.record.Put(fakeroot.IDOf(to), a)
+		}
+	}
+}
+
 // become changes no ids, since there are no others. In a user namespace root has
 // all capabilities: steps keep Docker's, which let an emulated user read as much
 // as they let root, but nothing of the builder.

@@ -20,6 +20,7 @@ type furniture struct {
 	dir     string // the root
 	spare   string // a directory outside of it, on the same filesystem
 	noDev   bool   // the root has a /dev of its own
+	copies  copier // for sources on another filesystem
 	root    int
 	aside   string // what was in the way, below spare
 	hidden  int    // how much of it

@@ -20,6 +20,8 @@ type Identity interface {
 	// supervise is called on the thread that makes the child, just before. It
 	// returns nil where the kernel answers for the identity itself.
 	supervise(ctx context.Context, p *Process) (*supervision, error)
+	// copied is told of files that were copied; nil where the disk says all.
+	copied() func(from, to *unix.Statx_t)
 	// emulated tells which kind it is.
 	emulated() bool
 }
@@ -30,6 +32,8 @@ func Real() Identity { return real{} }
 type real struct{}
 
 func (real) emulated() bool { return false }
+
+func (real) copied() func(from, to *unix.Statx_t) { return nil }
 
 func (real) supervise(context.Context, *Process) (*supervision, error) { return nil, nil }
 

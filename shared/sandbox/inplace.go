@@ -38,7 +38,9 @@ func NewInPlace(id Identity, reaper *Reaper, o InPlaceOptions) *InPlace {
 }
 
 // View tells what the sandbox needs and what it can keep.
-func (i *InPlace) View() View { return View{Name: "inplace", Emulated: i.identity.emulated(), Mounted: i.mounted} }
+func (i *InPlace) View() View {
+	return View{Name: "inplace", Emulated: i.identity.emulated(), Mounted: i.mounted}
+}
 
 // Run runs p in "/", which r.Dir must name. Sources of mounts are moved to their
 // places and back; one that p removed is gone, but for directories, which are

@@ -183,3 +183,17 @@ func UserXattrs(dir string) (bool, error) {
 		return false, fmt.Errorf("set an extended attribute on %s: %w", dir, err)
 	}
 }
+
+// MountMemory mounts a file system in memory, of at most size bytes, on a
+// directory of the builder's; unmount takes it away, with what is in it.
+func MountMemory(dir string, size int64) (unmount func() error, err error) {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=755,size=%d", size)); err != nil {
+		return nil, fmt.Errorf("mount a file system in memory on %s: %w", dir, err)
+	}
+	return func() error {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount the file system in memory on %s: %w", dir, err)
+		}
+		return nil
+	}, nil
+}

@@ -2,9 +2,12 @@ package tree
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/fnv"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -78,6 +81,41 @@ func (w *Workspace) Give(path string, uid, gid, mode uint32) error {
 	a := fakeroot.Attr{UID: uid, GID: gid, Mode: mode, HasMode: true}
 	w.record.Put(fakeroot.IDOf(&st), a)
 	return unix.Chmod(path, fakeroot.DiskMode(uint32(st.Mode)&unix.S_IFMT|mode)&0o7777)
+}
+
+// SaveRecord writes what is recorded of the files in dir into a file, for a later
+// build. LoadRecord reads it; that there is none is no error.
+func (w *Workspace) SaveRecord(dir, file string) error {
+	if w.record == nil {
+		return nil
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".owners-*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(w.record.SaveTree(dir, tmp), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// LoadRecord reads what SaveRecord wrote.
+func (w *Workspace) LoadRecord(dir, file string) error {
+	if w.record == nil {
+		return nil
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.record.LoadTree(dir, f), f.Close())
 }
 
 // adjuster turns what the disk says into what is so.

@@ -85,10 +85,13 @@ func (w *Workspace) Clamp(t time.Time) { w.pack.Epoch = &t }
 // Path is where the workspace is.
 func (w *Workspace) Path() string { return w.dir }
 
+// Layers is where NewDir makes directories.
+func (w *Workspace) Layers() string { return filepath.Join(w.dir, "l") }
+
 // NewDir makes an empty directory. Its name is short, since overlayfs takes all
 // its lower directories in one page of options.
 func (w *Workspace) NewDir() (string, error) {
-	d := filepath.Join(w.dir, "l", strconv.FormatInt(w.next.Add(1), 36))
+	d := filepath.Join(w.Layers(), strconv.FormatInt(w.next.Add(1), 36))
 	if err := os.Mkdir(d, 0o755); err != nil {
 		return "", fmt.Errorf("make a layer's directory: %w", err)
 	}

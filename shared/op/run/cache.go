@@ -57,9 +57,18 @@ func (r *Runner) cacheSource(ctx context.Context, step *mounts, m *graph.Mount, 
 	if err != nil {
 		return source{}, fmt.Errorf("cache %s: %w", m.Cache.ID, err)
 	}
+	s := source{mount: sandbox.Mount{Source: dir, ReadOnly: m.ReadOnly}, release: unlock}
+	if err := r.Workspace.LoadRecord(dir, dir+owners); err != nil {
+		return s, fmt.Errorf("cache %s: %w", m.Cache.ID, err)
+	}
+	s.release = func() error { return errors.Join(r.Workspace.SaveRecord(dir, dir+owners), unlock()) }
 	step.caches[key] = dir
-	return source{mount: sandbox.Mount{Source: dir, ReadOnly: m.ReadOnly}, release: unlock}, nil
+	return s, nil
 }
+
+// owners is what the name of a file ends with that says of a cache, beside it,
+// what the disk cannot.
+const owners = ".owners"
 
 // cacheKey names a cache directory: by its ID and by what it starts with, since
 // the same ID over another start is another cache, as in BuildKit.
