@@ -1,0 +1,11 @@
+//go:build !(amd64 || arm64 || ppc64le || riscv64 || s390x)
+
+package fakeroot
+
+const (
+	lowWord = 0
+	ioW     = 0x40000000
+)
+
+// abis is nil: this architecture has no table.
+func abis() []*abi { return nil }

@@ -1,0 +1,12 @@
+package fakeroot
+
+import "golang.org/x/sys/unix"
+
+const (
+	lowWord = 4 // offset of an argument's low half
+	ioW     = 0x40000000
+)
+
+func abis() []*abi {
+	return []*abi{{audit: unix.AUDIT_ARCH_S390X, calls: append(nativeCalls(), legacyCalls()...), stat: nativeStat}}
+}
