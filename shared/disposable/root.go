@@ -61,7 +61,27 @@ func Check(o Options) error {
 	if err != nil {
 		return err
 	}
-	return r.examine()
+	if err := r.examine(); err != nil {
+		return err
+	}
+	return r.writable()
+}
+
+// writable tries what putting stages in and out takes.
+func (r *Root) writable() error {
+	aside, err := os.MkdirTemp(r.home, ".aside-*")
+	if err != nil {
+		return fmt.Errorf("put a stage aside: %w (the directory of the builder's program must be writable)", err)
+	}
+	defer os.RemoveAll(aside)
+	top, err := os.MkdirTemp(r.dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("put a stage into the root filesystem: %w (not every container runtime gives %s the mode that the image has)", err, r.dir)
+	}
+	if err := os.Rename(top, filepath.Join(aside, "probe")); err != nil {
+		return errors.Join(fmt.Errorf("put a stage aside: %w", err), os.Remove(top))
+	}
+	return nil
 }
 
 // Open takes the root for this process and empties it. Another build that has

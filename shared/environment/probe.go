@@ -108,7 +108,7 @@ func (p *prober) offer(view, identity string, s sandbox.Sandbox, err error) {
 func (p *prober) ids() {
 	uids, gids, err := sandbox.MappedIDs()
 	p.report.UIDs = min(uids, gids)
-	p.find("user ids", err, fmt.Sprintf("user %d of %d", p.report.UID, p.report.UIDs))
+	p.find("user ids", err, fmt.Sprintf("the builder is user %d; the user namespace has %d", p.report.UID, p.report.UIDs))
 	p.real = sandbox.TryReal(p.dir)
 	p.find("real identity", p.real, "files can be given away, steps can be any user")
 	p.emulated = fakeroot.Supported()

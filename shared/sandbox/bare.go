@@ -40,6 +40,7 @@ func (b *bare) runIn(ctx context.Context, f *furniture, p *Process, enter func(*
 			return Exit{}, err
 		}
 		w := waiter{identity: b.identity, process: p, oom: &b.oom, before: b.oom.read(), reaper: b.reaper, running: b.running}
-		return w.run(ctx, pr, unix.CLONE_VM|unix.CLONE_VFORK, f.root, out)
+		exit, err := w.run(ctx, pr, unix.CLONE_VM|unix.CLONE_VFORK, f.root, out)
+		return exit, errors.Join(err, w.supervision.end())
 	})
 }

@@ -69,9 +69,12 @@ func (e *emulated) supervise(ctx context.Context, p *Process) (*supervision, err
 	return u, nil
 }
 
-// end stops answering. All processes have ended; the thread itself, which has
-// the filter too, makes no such calls.
+// end stops answering, if there was anything to answer. All processes have
+// ended; the thread, which has the filter too, makes no such calls any more.
 func (s *supervision) end() error {
+	if s == nil {
+		return nil
+	}
 	s.cancel()
 	if err := <-s.done; err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("emulate root: %w", err)

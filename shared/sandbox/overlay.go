@@ -82,12 +82,13 @@ func (o *Overlay) attempt(ctx context.Context, r *Root, p *Process, mode uint32,
 		return Exit{}, err
 	}
 	exit, err := onThread(func() (exit Exit, err error) {
+		s := step{Overlay: o, root: -1, mode: mode}
+		defer func() { err = errors.Join(err, s.supervision.end()) }()
 		ns, err := enterNamespaces(p.Network, p.Hostname)
 		if err != nil {
 			return Exit{}, err
 		}
 		defer func() { err = errors.Join(err, ns.leave()) }()
-		s := step{Overlay: o, root: -1, mode: mode}
 		defer s.close()
 		if err := s.build(r, p); err != nil {
 			return Exit{}, err
@@ -109,6 +110,8 @@ type step struct {
 	root int // the new root, held open
 	dev  int
 	mode uint32
+	// supervision is what waiter has of it.
+	supervision *supervision
 }
 
 // build mounts everything but a fresh /proc.
@@ -203,7 +206,9 @@ func (s *step) run(ctx context.Context, p *Process, out *streams) (Exit, error) 
 	if flags&unix.CLONE_NEWPID == 0 {
 		w.reaper = s.reaper
 	}
-	return w.run(ctx, pr, flags, s.root, out)
+	exit, err := w.run(ctx, pr, flags, s.root, out)
+	s.supervision = w.supervision
+	return exit, err
 }
 
 // changeRoot makes the child's directory its root.

@@ -21,6 +21,9 @@ type waiter struct {
 	process  *Process
 	// running, if set, is told the child's pid, and 0 when all are gone.
 	running func(pid int) error
+	// supervision answers for the child, and for this thread from now on: it is
+	// for the caller to end, when the thread has no more to do.
+	supervision *supervision
 }
 
 // run makes the child in root and waits.
@@ -29,8 +32,7 @@ func (w *waiter) run(ctx context.Context, pr *program, flags uintptr, root int, 
 	if err != nil {
 		return Exit{}, err
 	}
-	if s != nil {
-		defer func() { err = errors.Join(err, s.end()) }()
+	if w.supervision = s; s != nil {
 		// What the child calls may wait for the supervisor, which runs in this
 		// very process: a child that holds its parent's thread would hold a
 		// stop of the world, and with it the supervisor, for ever.
