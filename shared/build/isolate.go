@@ -58,9 +58,11 @@ func (i *Isolation) Probe(ctx context.Context, dir string, reaper *sandbox.Reape
 func (i *Isolation) probe(ctx context.Context, dir string, reaper *sandbox.Reaper) (*environment.Report, *isolation, error) {
 	s := &isolation{Isolation: *i, record: fakeroot.NewRecord()}
 	o := environment.Options{Dir: dir, Reaper: reaper, Record: s.record, Memory: i.Memory}
-	if o.Foreign = disposable.Check(i.disposable()); o.Foreign == nil {
-		o.InPlace = &sandbox.InPlaceOptions{Spare: i.Home, Mounted: s.mounted, Running: s.running}
+	root, err := disposable.Find(i.disposable())
+	if err == nil {
+		o.InPlace = &sandbox.InPlaceOptions{Dir: root.Dir(), Links: root.Links(), Spare: i.Home, Mounted: s.mounted, Running: s.running}
 	}
+	o.Foreign = err
 	report, err := environment.Probe(ctx, o)
 	return report, s, err
 }
@@ -76,7 +78,7 @@ func (s *isolation) mounted() ([]string, error) {
 	}
 	var list []string
 	for _, name := range append(places.Mounts(), places.Keeps()...) {
-		list = append(list, path.Join(s.root.Dir(), name))
+		list = append(list, path.Join("/", name))
 	}
 	return list, nil
 }

@@ -53,7 +53,7 @@ func (r *Root) examine() error {
 			return nil
 		case places.Reserved(name) && e.IsDir():
 			return filepath.SkipDir
-		case places.Reserved(name) || e.IsDir() || allowed[name]:
+		case places.Reserved(name) || e.IsDir() || allowed[name] || r.isLink(abs, e):
 			return nil
 		}
 		foreign = append(foreign, abs)

@@ -34,7 +34,7 @@ func (r *Root) Empty() error {
 	if err := empty(top, "", places); err != nil {
 		return fmt.Errorf("empty the root filesystem: %w", err)
 	}
-	return nil
+	return r.relink()
 }
 
 func empty(dir *os.File, name string, places *Places) error {

@@ -53,12 +53,12 @@ type identity struct {
 // altogether; those that are not there, or on a volume, are left alone.
 func (r *Root) Guard(hidden ...string) (*Guard, error) {
 	g := &Guard{}
-	places, err := r.places()
+	places, err := r.mounts(r.top)
 	if err != nil {
 		return nil, err
 	}
 	add := func(list *[]*guarded, p string, asIs bool) error {
-		name, ok := r.inside(p)
+		name, ok := below(p, r.top)
 		if !ok || places.Mounted(name) {
 			return nil
 		}

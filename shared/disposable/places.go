@@ -17,14 +17,17 @@ type Places struct {
 }
 
 // places looks at what is mounted now.
-func (r *Root) places() (*Places, error) {
+func (r *Root) places() (*Places, error) { return r.mounts(r.dir) }
+
+// mounts looks at what is mounted below dir.
+func (r *Root) mounts(dir string) (*Places, error) {
 	list, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("list what is mounted: %w", err)
 	}
 	p := &Places{kept: r.kept}
 	for _, m := range list {
-		if name, ok := r.inside(m.Mountpoint); ok && name != "" {
+		if name, ok := below(m.Mountpoint, dir); ok && name != "" {
 			p.mounts = append(p.mounts, name)
 		}
 	}
@@ -44,10 +47,13 @@ func outermost(list []string) []string {
 	return out
 }
 
-// inside makes an absolute path relative to the root.
-func (r *Root) inside(abs string) (string, bool) {
-	rest, ok := strings.CutPrefix(path.Clean(abs), r.dir)
-	if !ok || rest != "" && rest[0] != '/' && r.dir != "/" {
+// inside makes an absolute path relative to where stages are put.
+func (r *Root) inside(abs string) (string, bool) { return below(abs, r.dir) }
+
+// below makes an absolute path relative to dir.
+func below(abs, dir string) (string, bool) {
+	rest, ok := strings.CutPrefix(path.Clean(abs), dir)
+	if !ok || rest != "" && rest[0] != '/' && dir != "/" {
 		return "", false
 	}
 	return strings.TrimPrefix(rest, "/"), true

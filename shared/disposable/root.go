@@ -35,8 +35,11 @@ var ErrForeign = errors.New("this root filesystem is not the builder's to replac
 
 // Root is a root filesystem that may be replaced. One process has it at a time.
 type Root struct {
-	dir  string // "/", but for tests
+	dir  string // where stages are put: "/", or the target of links in it
+	top  string // "/", but for tests
 	home string // the directory of the builder's program
+	// links are the names in the root that lead into dir, where dir is not the root.
+	links []string
 	kept []string
 	lock *os.File
 	dirt *dirt
@@ -54,32 +57,33 @@ type Options struct {
 	Keep []string
 }
 
-// Check tells whether the root may be replaced: nil, or an error that wraps
-// ErrForeign and names what speaks against it. It changes nothing.
-func Check(o Options) error {
+// Find tells whether the root may be replaced, and where stages are put. The
+// error wraps ErrForeign and names what speaks against it. Nothing is changed,
+// nor may it be by what is returned: see Open.
+func Find(o Options) (*Root, error) {
 	r, err := find(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.examine(); err != nil {
-		return err
+		return nil, err
 	}
-	return r.writable()
+	return r, r.try()
 }
 
-// writable tries what putting stages in and out takes.
-func (r *Root) writable() error {
+// try does what putting stages in and out takes.
+func (r *Root) try() error {
 	aside, err := os.MkdirTemp(r.home, ".aside-*")
 	if err != nil {
 		return fmt.Errorf("put a stage aside: %w (the directory of the builder's program must be writable)", err)
 	}
 	defer os.RemoveAll(aside)
-	top, err := os.MkdirTemp(r.dir, ".probe-*")
+	probe, err := os.MkdirTemp(r.dir, ".probe-*")
 	if err != nil {
-		return fmt.Errorf("put a stage into the root filesystem: %w (not every container runtime gives %s the mode that the image has)", err, r.dir)
+		return fmt.Errorf("put a stage into %s: %w (it must be writable for user %d)", r.dir, err, os.Geteuid())
 	}
-	if err := os.Rename(top, filepath.Join(aside, "probe")); err != nil {
-		return errors.Join(fmt.Errorf("put a stage aside: %w", err), os.Remove(top))
+	if err := os.Rename(probe, filepath.Join(aside, "probe")); err != nil {
+		return errors.Join(fmt.Errorf("put a stage aside: %w", err), os.Remove(probe))
 	}
 	return nil
 }
@@ -115,6 +119,7 @@ func find(o Options) (*Root, error) {
 	if r.dir == "" {
 		r.dir = "/"
 	}
+	r.top = r.dir
 	home, ok := r.inside(r.home)
 	if !ok || home == "" {
 		return nil, fmt.Errorf("%w: the builder's program is in %s, not in a directory of its own below %s", ErrForeign, r.home, r.dir)
@@ -127,8 +132,18 @@ func find(o Options) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the mark of a disposable root: %w", err)
 	}
-	r.keep(append(names(text), o.Keep...), home)
-	places, err := r.places()
+	if err := r.follow(); err != nil {
+		return nil, err
+	}
+	if r.links == nil {
+		etc, err := r.etc()
+		if err != nil {
+			return nil, err
+		}
+		r.kept = append(etc, home)
+	}
+	r.keep(append(names(text), o.Keep...))
+	places, err := r.mounts(r.top)
 	if err != nil {
 		return nil, err
 	}
@@ -138,9 +153,11 @@ func find(o Options) (*Root, error) {
 	return r, nil
 }
 
-func (r *Root) keep(abs []string, home string) {
-	r.kept = []string{home}
+func (r *Root) keep(abs []string) {
 	for _, a := range abs {
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(a)); err == nil {
+			a = filepath.Join(dir, filepath.Base(a))
+		}
 		if name, ok := r.inside(a); ok && name != "" {
 			r.kept = append(r.kept, name)
 		}
@@ -160,8 +177,12 @@ func names(text []byte) []string {
 	return list
 }
 
-// Dir is the root directory.
+// Dir is the directory that stages are put into: the root, or where links in the
+// root lead.
 func (r *Root) Dir() string { return r.dir }
+
+// Links names what in the root leads into Dir; nil where Dir is the root.
+func (r *Root) Links() []string { return r.links }
 
 // Home is the directory of the builder's program. It is on the root's own file
 // system, and stays.

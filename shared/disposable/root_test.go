@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,8 +97,8 @@ func TestForeign(t *testing.T) {
 			dir, o := newRoot(t)
 			spoil(t, dir, &o)
 			before := names(t, dir)
-			if err := disposable.Check(o); !errors.Is(err, disposable.ErrForeign) {
-				t.Errorf("Check: %v", err)
+			if _, err := disposable.Find(o); !errors.Is(err, disposable.ErrForeign) {
+				t.Errorf("Find: %v", err)
 			}
 			if _, err := disposable.Open(t.Context(), o, nil); !errors.Is(err, disposable.ErrForeign) {
 				t.Errorf("Open: %v", err)
@@ -117,7 +118,7 @@ func TestMarkerOnVolume(t *testing.T) {
 	home := filepath.Join(dir, "kaniko")
 	check(t, unix.Mount(home, home, "", unix.MS_BIND, ""))
 	defer unix.Unmount(home, unix.MNT_DETACH)
-	if err := disposable.Check(o); !errors.Is(err, disposable.ErrForeign) || !strings.Contains(err.Error(), "volume") {
+	if _, err := disposable.Find(o); !errors.Is(err, disposable.ErrForeign) || !strings.Contains(err.Error(), "volume") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -157,6 +158,84 @@ func TestEmptyLeavesMounts(t *testing.T) {
 	if !places.Mounted("var/lib/volume/data") || !places.Anchored("var/lib") || places.Reserved("var/lib") || !places.Kept("busybox") {
 		t.Errorf("places: %+v", places)
 	}
+}
+
+// TestLinks is what an ordinary user has where the runtime made the root: links
+// into a directory that is open to all.
+func TestLinks(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	dir, o := newRoot(t)
+	stage := filepath.Join(dir, "kaniko/root")
+	check(t, os.MkdirAll(filepath.Join(stage, "etc"), 0o755))
+	check(t, os.Remove(filepath.Join(dir, "etc/hosts")))
+	check(t, os.Remove(filepath.Join(dir, "etc")))
+	for _, name := range []string{"etc", "usr", "app"} {
+		check(t, os.Symlink(filepath.Join(stage, name), filepath.Join(dir, name)))
+	}
+	hosts := filepath.Join(stage, "etc/hosts")
+	write(t, stage, "etc/hosts", "")
+	check(t, unix.Mount(hosts, hosts, "", unix.MS_BIND, ""))
+	defer unix.Unmount(hosts, unix.MNT_DETACH)
+
+	// Root itself does without the links, but for the files that are mounted behind them.
+	r := open(t, o)
+	if r.Dir() != dir || !r.Shows("anything") {
+		t.Errorf("root puts stages into %s", r.Dir())
+	}
+	if to, err := os.Readlink(filepath.Join(dir, "etc/hosts")); to != hosts {
+		t.Errorf("etc/hosts leads to %q, %v", to, err)
+	}
+	places, err := r.Places()
+	check(t, err)
+	if !places.Reserved("etc/hosts") || places.Reserved("etc/passwd") {
+		t.Errorf("places: %+v", places)
+	}
+	check(t, r.Close())
+	check(t, os.RemoveAll(filepath.Join(dir, "etc")))
+	for _, name := range []string{"etc", "usr", "app"} {
+		_ = os.Symlink(filepath.Join(stage, name), filepath.Join(dir, name))
+	}
+
+	for d := dir; d != filepath.Dir(os.TempDir()) && d != "/"; d = filepath.Dir(d) {
+		check(t, os.Chmod(d, 0o755))
+	}
+	for _, d := range []string{"kaniko", "kaniko/root", "kaniko/root/etc"} {
+		check(t, os.Chmod(filepath.Join(dir, d), 0o777))
+	}
+	check(t, os.Chmod(filepath.Join(dir, "kaniko/.inplace"), 0o666))
+	asUser(t, func() {
+		r, err := disposable.Open(t.Context(), o, nil)
+		check(t, err)
+		defer r.Close()
+		if r.Dir() != stage || !r.Shows("usr") || !r.Shows("proc") || r.Shows("srv") {
+			t.Errorf("stages go to %s, links are %q", r.Dir(), r.Links())
+		}
+		places, err := r.Places()
+		check(t, err)
+		if !places.Reserved("etc/hosts") || places.Reserved("kaniko") {
+			t.Errorf("places: %+v", places)
+		}
+	})
+}
+
+// asUser runs f as user 1000, on a thread that ends with it.
+func asUser(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		for _, id := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+			if _, _, errno := unix.RawSyscall(id, 1000, 1000, 1000); errno != 0 {
+				t.Error(errno)
+				return
+			}
+		}
+		f()
+	}()
+	<-done
 }
 
 func TestPark(t *testing.T) {

@@ -51,7 +51,7 @@ func TestInsideContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	running := 0
-	o := sandbox.InPlaceOptions{Spare: "/kaniko", Running: func(pid int) error {
+	o := sandbox.InPlaceOptions{Dir: "/", Spare: "/kaniko", Running: func(pid int) error {
 		if running = pid; pid > 0 && syscall.Kill(pid, 0) != nil {
 			return fmt.Errorf("told of process %d, which is not there", pid)
 		}

@@ -88,7 +88,10 @@ func (c *Chroot) Try(ctx context.Context, dir string) error {
 
 // Try runs a step that executes nothing in the builder's root.
 func (i *InPlace) Try(ctx context.Context) error {
-	f := &furniture{dir: "/", spare: i.spare, noDev: true}
+	if i.Links != nil && !i.identity.emulated() {
+		return fmt.Errorf("the root cannot be written: %w", ErrUnsupported)
+	}
+	f := &furniture{dir: i.Dir, spare: i.Spare, noDev: true}
 	_, err := i.runIn(ctx, f, &Process{}, func(*program) {})
 	return err
 }

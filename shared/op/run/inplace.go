@@ -140,7 +140,20 @@ func (r *inPlaceRoot) faithful() error {
 		return &Unsupported{"the image has files in /" + name,
 			"in place a step cannot see them, since the builder's container has something of its own there; mount that elsewhere, or run the builder where --isolation=overlay works"}
 	}
+	for _, f := range r.view.ReadDir(r.view.Root()) {
+		if !r.roots.Root.Shows(f.Path) {
+			return unseen(f.Path)
+		}
+	}
 	return nil
+}
+
+// unseen refuses a name in the root that no step could find.
+func unseen(name string) error {
+	top, _, _ := strings.Cut(name, "/")
+	return &Unsupported{"the directory or file /" + top,
+		"the container runtime has closed the builder's root directory to its user, where there is no link of that name; " +
+			"make an image from the builder's with such a link (see the documentation), or run the builder as root or where --isolation=overlay works"}
 }
 
 func underAny(name string, dirs []string) bool {
@@ -291,6 +304,11 @@ func (r *inPlaceRoot) Disk() sandbox.Root { return sandbox.Root{Dir: r.roots.Roo
 
 // Place makes what a step needs to find.
 func (r *inPlaceRoot) Place(ctx context.Context, points []Point) error {
+	for _, p := range points {
+		if top, _, _ := strings.Cut(p.Path, "/"); !r.roots.Root.Shows(top) {
+			return unseen(p.Path)
+		}
+	}
 	return r.stubs.place(ctx, r.roots.live, r.view, r.lay, points)
 }
 
