@@ -37,8 +37,12 @@ const (
 	cwd       // AT_FDCWD
 	nofollow  // AT_SYMLINK_NOFOLLOW
 	emptyPath // AT_EMPTY_PATH
+	openFile  // AT_EMPTY_PATH, and the descriptor must not be one of O_PATH
 	creat     // the flags of creat(2)
 )
+
+// mustBeOpen is a flag of ours beside those of the *at calls.
+const mustBeOpen = 1 << 40
 
 func (c *call) source(s source) uint64 {
 	fdcwd := unix.AT_FDCWD
@@ -51,6 +55,8 @@ func (c *call) source(s source) uint64 {
 		return unix.AT_SYMLINK_NOFOLLOW
 	case emptyPath:
 		return unix.AT_EMPTY_PATH
+	case openFile:
+		return unix.AT_EMPTY_PATH | mustBeOpen
 	case creat:
 		return unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
 	}
@@ -86,11 +92,11 @@ var (
 	chownAt = asIs
 	chownOf = args{cwd, arg0, arg1, arg2, zero}
 	lchown  = args{cwd, arg0, arg1, arg2, nofollow}
-	fchown  = args{arg0, zero, arg1, arg2, emptyPath}
+	fchown  = args{arg0, zero, arg1, arg2, openFile}
 	// dir, path, mode, flags
 	chmodAt = args{arg0, arg1, arg2, zero}
 	chmodOf = args{cwd, arg0, arg1, zero}
-	fchmod  = args{arg0, zero, arg1, emptyPath}
+	fchmod  = args{arg0, zero, arg1, openFile}
 	// dir, path, mode, flags
 	accessAt = args{arg0, arg1, arg2, zero}
 	accessOf = args{cwd, arg0, arg1, zero}
@@ -109,19 +115,19 @@ var (
 	// dir, path, flags, name, value, size, flags of the setting
 	setxattr  = args{cwd, arg0, zero, arg1, arg2, arg3, arg4}
 	lsetxattr = args{cwd, arg0, nofollow, arg1, arg2, arg3, arg4}
-	fsetxattr = args{arg0, zero, emptyPath, arg1, arg2, arg3, arg4}
+	fsetxattr = args{arg0, zero, openFile, arg1, arg2, arg3, arg4}
 	// dir, path, flags, name, buffer, size
 	getxattr  = args{cwd, arg0, zero, arg1, arg2, arg3}
 	lgetxattr = args{cwd, arg0, nofollow, arg1, arg2, arg3}
-	fgetxattr = args{arg0, zero, emptyPath, arg1, arg2, arg3}
+	fgetxattr = args{arg0, zero, openFile, arg1, arg2, arg3}
 	// dir, path, flags, buffer, size
 	listxattr  = args{cwd, arg0, zero, arg1, arg2}
 	llistxattr = args{cwd, arg0, nofollow, arg1, arg2}
-	flistxattr = args{arg0, zero, emptyPath, arg1, arg2}
+	flistxattr = args{arg0, zero, openFile, arg1, arg2}
 	// dir, path, flags, name
 	removexattr  = args{cwd, arg0, zero, arg1}
 	lremovexattr = args{cwd, arg0, nofollow, arg1}
-	fremovexattr = args{arg0, zero, emptyPath, arg1}
+	fremovexattr = args{arg0, zero, openFile, arg1}
 	// dir, path, flags
 	execOf = args{cwd, arg0, zero}
 	execAt = args{arg0, arg1, arg4}

@@ -204,6 +204,9 @@ func (c *call) dropBounding(arg uint64) answer {
 
 func (c *call) ambient(what, arg uint64) answer {
 	old := c.t.cred
+	if c.arg[3]|c.arg[4] != 0 {
+		return fail(unix.EINVAL)
+	}
 	if what == unix.PR_CAP_AMBIENT_CLEAR_ALL {
 		c.become(old.with(func(n *cred) { n.capabilities.ambient = 0 }))
 		return ok(0)

@@ -84,6 +84,9 @@ func (c *call) ordinary(n *newborn) bool {
 		gid = c.s.shownGroup(n.in.disk.Gid)
 	}
 	same := n.uid == 0 && n.gid == gid && (n.in.mode^uint32(n.in.disk.Mode))&unix.S_ISGID == 0
+	if isDevice(n.mode) {
+		same = false
+	}
 	if same && !c.s.oddUmask && !NeedsMode(n.mode) {
 		return true // without asking for the umask
 	}
@@ -285,7 +288,7 @@ func (c *call) make(path int, mode uint32, carryOut func(*newborn) answer) answe
 		return pass
 	}
 	defer n.close()
-	if c.ordinary(&n) && !isDevice(mode) {
+	if c.ordinary(&n) {
 		return pass
 	}
 	if !c.allowed(&n) {

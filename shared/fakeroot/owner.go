@@ -4,11 +4,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// opened opens the file that a call is about (the path is argument 1, its directory argument 0) and looks at it. The file must be closed.
+// opened opens the file that a call is about (the path is argument 1, its directory argument 0) and looks at it. The file
+// must be closed.
 func (c *call) opened(flags uint64) (int, file, bool) {
 	t, good := c.target(1, flags)
 	if !good {
 		return -1, file{}, false
+	}
+	if flags&mustBeOpen != 0 && c.isPathOnly(t.dir) {
+		return -1, file{}, false // EBADF
 	}
 	fd, err := c.open(t)
 	if err != nil {
@@ -25,7 +29,7 @@ func (c *call) opened(flags uint64) (int, file, bool) {
 // chown is chown(2) and all that is like it: dir, path, uid, gid, flags. The disk keeps its owner, the record gets the new one.
 func (c *call) chown() answer {
 	flags := c.arg[4]
-	if flags&^(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != 0 {
+	if flags&^(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|mustBeOpen) != 0 {
 		return pass
 	}
 	fd, f, good := c.opened(flags)
@@ -80,7 +84,7 @@ func (c *cred) clearPrivilege(f *file) {
 // what root could.
 func (c *call) chmod() answer {
 	flags := c.arg[3]
-	if flags&^(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != 0 {
+	if flags&^(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|mustBeOpen) != 0 {
 		return pass
 	}
 	fd, f, good := c.opened(flags)

@@ -104,6 +104,18 @@ func (c *call) fdName(fd int) string {
 	return c.proc("fd/" + strconv.Itoa(fd))
 }
 
+// isPathOnly tells whether a descriptor of the thread was opened with O_PATH.
+func (c *call) isPathOnly(fd int) bool {
+	b, err := c.s.readFile(c.proc("fdinfo/" + strconv.Itoa(fd)))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(b), "flags:\t")
+	line, _, _ := strings.Cut(rest, "\n")
+	flags, _ := strconv.ParseUint(line, 8, 64)
+	return flags&unix.O_PATH != 0
+}
+
 // target is a path of a call, as it was given.
 type target struct {
 	dir   int

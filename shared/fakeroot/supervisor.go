@@ -58,6 +58,7 @@ type service struct {
 	abis     []*abi
 	threads  map[int]*thread
 	started  bool // the first process is known
+	divided  bool // some process may have threads that are different users
 	oddUmask bool // some process takes rights from owners by its umask
 	roots    roots
 	procfs   map[uint64]bool // by device: is it one?

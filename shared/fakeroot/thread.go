@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func (v *service) inherited(t *thread, ppid, depth int) *cred {
 	}
 	if ppid != 0 && ppid != v.pid && ppid != 1 {
 		if parent, err := v.threadWithin(ppid, depth-1); err == nil {
-			return parent.cred
+			return v.maker(parent, t.tgid).cred
 		}
 	}
 	if !v.started {
@@ -79,6 +80,19 @@ func (v *service) inherited(t *thread, ppid, depth int) *cred {
 		}
 	}
 	return v.first
+}
+
+// maker is the thread of a process that made pid. It matters only where threads of one process are different users.
+func (v *service) maker(parent *thread, pid int) *thread {
+	if !v.divided {
+		return parent
+	}
+	for _, t := range v.threads {
+		if t.tgid == parent.tgid && t.cred != parent.cred && slices.Contains(v.children(t.tgid, t.tid), pid) {
+			return t
+		}
+	}
+	return parent
 }
 
 // look reads what /proc tells about a thread.
@@ -205,6 +219,7 @@ func (v *service) children(tgid, tid int) []int {
 func (c *call) become(next *cred) {
 	c.s.settle(c.t)
 	c.t.cred = next
+	c.s.divided = c.s.divided || c.t.tid != c.t.tgid
 }
 
 // exit is exit_group(2): those that the process leaves behind must be known while it is.

@@ -8,7 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,34 +30,66 @@ const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 // SaveTree writes what is recorded of dir and the files below it, by their paths, as lines of JSON. What it writes
 // outlives the inodes: LoadTree finds the files again after dir was copied or unpacked elsewhere.
 func (r *Record) SaveTree(dir string, w io.Writer) error {
+	root, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
 	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		var st unix.Statx_t
-		if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, statMask, &st); err != nil {
-			return &fs.PathError{Op: "statx", Path: path, Err: err}
-		}
-		a, ok := r.Get(IDOf(&st))
-		if !ok {
-			return nil
-		}
-		return enc.Encode(a.entry(rel))
-	})
-	if err = errors.Join(err, out.Flush()); err != nil {
+	s := saver{rec: r, out: json.NewEncoder(out)}
+	err = s.file(root, "", unix.AT_EMPTY_PATH, ".")
+	err = errors.Join(err, s.below(os.NewFile(uintptr(root), dir), "."), out.Flush())
+	if err != nil {
 		return fmt.Errorf("save the owners of files in %s: %w", dir, err)
 	}
 	return nil
 }
 
-func (a *Attr) entry(path string) entry {
-	e := entry{Path: []byte(path), UID: a.UID, GID: a.GID, Type: a.Type, Rdev: a.Rdev}
+// saver goes through a directory by descriptors, so that no path is too long.
+type saver struct {
+	rec *Record
+	out *json.Encoder
+}
+
+// below saves what is in d, and closes it.
+func (s *saver) below(d *os.File, name string) error {
+	defer d.Close()
+	list, err := d.ReadDir(-1)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if err := s.file(int(d.Fd()), e.Name(), unix.AT_SYMLINK_NOFOLLOW, path.Join(name, e.Name())); err != nil {
+			return err
+		}
+		if !e.IsDir() {
+			continue
+		}
+		fd, err := unix.Openat(int(d.Fd()), e.Name(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &fs.PathError{Op: "open", Path: path.Join(name, e.Name()), Err: err}
+		}
+		if err := s.below(os.NewFile(uintptr(fd), e.Name()), path.Join(name, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file saves one file, if something is recorded of it.
+func (s *saver) file(dir int, name string, flags int, full string) error {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, flags, statMask, &st); err != nil {
+		return &fs.PathError{Op: "statx", Path: full, Err: err}
+	}
+	a, ok := s.rec.Get(IDOf(&st))
+	if !ok {
+		return nil
+	}
+	return s.out.Encode(a.entry(full))
+}
+
+func (a *Attr) entry(full string) entry {
+	e := entry{Path: []byte(full), UID: a.UID, GID: a.GID, Type: a.Type, Rdev: a.Rdev}
 	if a.HasMode {
 		e.Mode = &a.Mode
 	}

@@ -179,7 +179,7 @@ func (w *walker) up() error {
 
 // down goes to a name in the directory where we are.
 func (w *walker) down(name string, follow bool) error {
-	if w.atProcRoot() {
+	if follow && w.atProcRoot() {
 		if own, ok := w.self(name); ok {
 			w.push(own)
 			return nil
