@@ -39,6 +39,7 @@ const (
 	emptyPath // AT_EMPTY_PATH
 	openFile  // AT_EMPTY_PATH, and the descriptor must not be one of O_PATH
 	creat     // the flags of creat(2)
+	removeDir // AT_REMOVEDIR
 )
 
 // mustBeOpen is a flag of ours beside those of the *at calls.
@@ -57,6 +58,8 @@ func (c *call) source(s source) uint64 {
 		return unix.AT_EMPTY_PATH
 	case openFile:
 		return unix.AT_EMPTY_PATH | mustBeOpen
+	case removeDir:
+		return unix.AT_REMOVEDIR
 	case creat:
 		return unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
 	}

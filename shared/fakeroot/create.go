@@ -87,6 +87,7 @@ func (c *call) ordinary(n *newborn) bool {
 	if isDevice(n.mode) {
 		same = false
 	}
+	same = same && !n.linked
 	if same && !c.s.oddUmask && !NeedsMode(n.mode) {
 		return true // without asking for the umask
 	}
@@ -140,6 +141,9 @@ func (c *call) settled(n *newborn, rdev uint64) answer {
 // create is open(2) with O_CREAT or O_TMPFILE: dir, path, flags, mode.
 func (c *call) create() answer {
 	flags, mode := c.int(2), uint32(c.arg[3])&0o7777|unix.S_IFREG
+	if c.s.links != nil && flags&(unix.O_CREAT|tmpfileBit) == 0 {
+		return c.openedLinks(flags)
+	}
 	if flags&tmpfileBit != 0 {
 		return c.createUnnamed(flags, mode)
 	}
@@ -215,7 +219,7 @@ func (c *call) create2() answer {
 		return pass
 	}
 	flags, mode, resolve := binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:]), binary.NativeEndian.Uint64(b[16:])
-	if flags&(unix.O_CREAT|tmpfileBit) == 0 || resolve != 0 || flags>>31 != 0 {
+	if c.s.links == nil && flags&(unix.O_CREAT|tmpfileBit) == 0 || resolve != 0 || flags>>31 != 0 {
 		return pass // RESOLVE_*: the kernel makes it, and it is root's
 	}
 	c.arg[2], c.arg[3] = flags, mode

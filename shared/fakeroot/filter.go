@@ -102,9 +102,9 @@ func (c condition) assemble(a *assembler) {
 // A supervisor must serve before the thread makes a process. The child must not be made by vfork (CLONE_VM): its
 // calls before execve are handed over like any other, and a parent that waits for it in a raw system call can keep
 // the runtime from running the supervisor. The child must not change its user itself, Supervisor.Identity does that.
-// The thread's own calls are passed on to the kernel.
-func Install() (*Listener, error) {
-	abis := abis()
+// The thread's own calls are passed on to the kernel. The Links, if there are any, are those of the supervisor.
+func Install(l *Links) (*Listener, error) {
+	abis := abisFor(l)
 	if abis == nil {
 		return nil, fmt.Errorf("%w: no table of system calls for this architecture", ErrUnsupported)
 	}
@@ -116,9 +116,9 @@ func Install() (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: install a seccomp filter: %w", ErrUnsupported, err)
 	}
-	l := &Listener{fd: fd}
-	l.wakeSynchronously()
-	return l, nil
+	listener := &Listener{fd: fd}
+	listener.wakeSynchronously()
+	return listener, nil
 }
 
 func install(code []unix.SockFilter, flags uintptr) (int, error) {

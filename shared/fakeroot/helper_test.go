@@ -102,7 +102,7 @@ func (o *order) carryOut() (r report) {
 	ended := make(chan error, 1)
 	var out bytes.Buffer
 	onThread(func() {
-		l, err := Install()
+		l, err := Install(nil)
 		if err != nil {
 			served <- err
 			ended <- err

@@ -139,6 +139,9 @@ func (c *call) open(t target) (int, error) {
 		}
 		return unix.Open(c.fdName(t.dir), openPath, 0)
 	}
+	if fd, good, err := c.openLinked(t); good {
+		return fd, err
+	}
 	root, err := c.s.roots.of(c.t)
 	if err != nil {
 		return -1, err
@@ -227,6 +230,7 @@ type parent struct {
 	dir    int
 	name   string
 	exists bool
+	linked bool // the kernel would look in the real root
 }
 
 func (p *parent) close() { unix.Close(p.dir) }
@@ -234,6 +238,9 @@ func (p *parent) close() { unix.Close(p.dir) }
 // parent resolves all of a path but its last name. If the file is to be followed, the name is that of the last symlink's
 // target.
 func (c *call) parent(t target) (parent, error) {
+	if p, good, err := c.parentLinked(t); good {
+		return p, err
+	}
 	trimmed := strings.TrimRight(t.path, "/")
 	dir, name := ".", trimmed
 	if i := strings.LastIndexByte(trimmed, '/'); i >= 0 {

@@ -17,6 +17,8 @@ type Supervisor struct {
 	Record *Record
 	// Identity is who the first process is. Root gets the capabilities that a container has by default.
 	Identity Identity
+	// Links, where set, are what the processes see in the root directory's place. The filter must be one for them.
+	Links *Links
 }
 
 // Serve answers until no process with the listener's filter is left, or ctx is done. The thread that installed
@@ -61,6 +63,7 @@ type service struct {
 	divided  bool // some process may have threads that are different users
 	oddUmask bool // some process takes rights from owners by its umask
 	roots    roots
+	links    *links
 	procfs   map[uint64]bool // by device: is it one?
 	swept    time.Time
 	buf      []byte
@@ -71,16 +74,23 @@ type service struct {
 func newService(s *Supervisor, l *Listener) (*service, error) {
 	v := &service{
 		Listener: l, rec: s.Record, first: newCred(s.Identity), uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()), pid: os.Getpid(),
-		abis: abis(), threads: make(map[int]*thread), procfs: make(map[uint64]bool), swept: time.Now(), buf: make([]byte, unix.PathMax),
+		abis: abisFor(s.Links), threads: make(map[int]*thread), procfs: make(map[uint64]bool), swept: time.Now(), buf: make([]byte, unix.PathMax),
 		stats: Stats{ByName: make(map[string]int64)},
 	}
 	if err := v.roots.init(); err != nil {
 		return nil, err
 	}
+	var err error
+	if v.links, err = openLinks(s.Links); err != nil {
+		return nil, err
+	}
 	return v, nil
 }
 
-func (v *service) close() { v.roots.close() }
+func (v *service) close() {
+	v.roots.close()
+	v.links.close()
+}
 
 // sweepEvery is how often the ids of dead threads are dropped: less often than they can come round again.
 const sweepEvery = time.Second

@@ -64,7 +64,7 @@ func (t *trial) ask() {
 		runtime.UnlockOSThread()
 		return
 	}
-	l, err := Install()
+	l, err := Install(nil)
 	t.listener <- l
 	if err != nil {
 		t.asked <- err

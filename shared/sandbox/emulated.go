@@ -13,9 +13,12 @@ import (
 // Emulated is the identity for where the kernel lets the builder be one user
 // only: a supervisor shows processes the ids and rights that they would have,
 // and r records what the disk cannot say of the files that they make.
-func Emulated(r *fakeroot.Record) Identity { return &emulated{r} }
+func Emulated(r *fakeroot.Record) Identity { return &emulated{record: r} }
 
-type emulated struct{ record *fakeroot.Record }
+type emulated struct {
+	record *fakeroot.Record
+	links  *fakeroot.Links // in the root, to be hidden
+}
 
 func (*emulated) emulated() bool { return true }
 
@@ -54,11 +57,11 @@ type supervision struct {
 // supervise filters the calling thread's calls from now on, and with them those
 // of its children.
 func (e *emulated) supervise(ctx context.Context, p *Process) (*supervision, error) {
-	l, err := fakeroot.Install()
+	l, err := fakeroot.Install(e.links)
 	if err != nil {
 		return nil, fmt.Errorf("emulate root: %w", err)
 	}
-	s := &fakeroot.Supervisor{Record: e.record, Identity: fakeroot.Identity{UID: p.UID, GID: p.GID, Groups: p.Groups}}
+	s := &fakeroot.Supervisor{Record: e.record, Identity: fakeroot.Identity{UID: p.UID, GID: p.GID, Groups: p.Groups}, Links: e.links}
 	// Not ended by ctx itself: until the processes are killed, they want answers.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	u := &supervision{cancel: cancel, done: make(chan error, 1)}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strake-build/strake/shared/fakeroot"
 )
 
 // InPlace is the view for where no other root can be had: the step runs in the
@@ -36,6 +38,9 @@ type InPlaceOptions struct {
 
 // NewInPlace makes the view; the reaper ends what a step leaves behind.
 func NewInPlace(id Identity, reaper *Reaper, o InPlaceOptions) *InPlace {
+	if e, ok := id.(*emulated); ok && o.Links != nil {
+		id = &emulated{record: e.record, links: &fakeroot.Links{Dir: o.Dir, Names: o.Links}}
+	}
 	i := &InPlace{bare: newBare(id, reaper), InPlaceOptions: o}
 	i.running = o.Running
 	return i

@@ -305,7 +305,7 @@ func (r *inPlaceRoot) Disk() sandbox.Root { return sandbox.Root{Dir: r.roots.Roo
 // Place makes what a step needs to find.
 func (r *inPlaceRoot) Place(ctx context.Context, points []Point) error {
 	for _, p := range points {
-		if top, _, _ := strings.Cut(p.Path, "/"); !r.roots.Root.Shows(top) {
+		if top, _, _ := strings.Cut(p.Path, "/"); top != "" && !r.roots.Root.Shows(top) {
 			return unseen(p.Path)
 		}
 	}
