@@ -2,6 +2,8 @@
 
 package fakeroot
 
+import "golang.org/x/sys/unix"
+
 const (
 	lowWord = 0
 	ioW     = 0x40000000
@@ -9,3 +11,5 @@ const (
 
 // abis is nil: this architecture has no table.
 func abis() []*abi { return nil }
+
+func nativeStat(*unix.Statx_t) []byte { return nil }
