@@ -30,11 +30,11 @@ func static() error {
 			name := fmt.Sprint("f", i)
 			_ = os.WriteFile(name, nil, 0o400)
 			_ = os.Chown(name, i, 100+i)
-			_ = os.Chmod(name, 0o6711)
+			_ = syscall.Chmod(name, 0o6711) // not os.Chmod, which has bits of its own
 		})
 	}
 	wg.Wait()
-	if err := syscall.Setgroups([]int{7, 8}); err != nil {
+	if err := syscall.Setgroups([]int{70007, 70008}); err != nil {
 		return err
 	}
 	if err := syscall.Setgid(1001); err != nil {
