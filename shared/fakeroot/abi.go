@@ -7,7 +7,6 @@ type abi struct {
 	audit uint32 // AUDIT_ARCH_*
 	limit uint32 // numbers from here on belong to an ABI that is refused; 0 means none
 	calls []trap
-	stat  func(*unix.Statx_t) []byte // struct stat as newfstatat(2) fills it
 }
 
 // trap is one system call that is handed over, and who handles it.
@@ -17,7 +16,8 @@ type trap struct {
 	handle func(*call) answer
 	args   args
 	when   condition
-	ids16  bool
+	ids16  bool                       // user and group ids have 16 bits
+	stat   func(*unix.Statx_t) []byte // struct stat, if it is not nativeStat's
 }
 
 // args says where the arguments of the handler come from.

@@ -13,8 +13,8 @@ func abis() []*abi {
 	return []*abi{
 		{
 			audit: unix.AUDIT_ARCH_X86_64, limit: x32Bit,
-			calls: append(nativeCalls(), legacyCalls()...), stat: nativeStat,
+			calls: append(nativeCalls(), legacyCalls()...),
 		},
-		{audit: unix.AUDIT_ARCH_I386, calls: i386Calls(), stat: i386Stat},
+		{audit: unix.AUDIT_ARCH_I386, calls: i386Calls()},
 	}
 }

@@ -8,5 +8,5 @@ const (
 )
 
 func abis() []*abi {
-	return []*abi{{audit: unix.AUDIT_ARCH_RISCV64, calls: nativeCalls(), stat: nativeStat}}
+	return []*abi{{audit: unix.AUDIT_ARCH_RISCV64, calls: nativeCalls()}}
 }

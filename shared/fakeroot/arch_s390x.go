@@ -8,5 +8,5 @@ const (
 )
 
 func abis() []*abi {
-	return []*abi{{audit: unix.AUDIT_ARCH_S390X, calls: append(nativeCalls(), legacyCalls()...), stat: nativeStat}}
+	return []*abi{{audit: unix.AUDIT_ARCH_S390X, calls: append(nativeCalls(), legacyCalls()...)}}
 }

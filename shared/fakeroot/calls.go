@@ -7,8 +7,8 @@ import "golang.org/x/sys/unix"
 // nativeCalls are the calls that every 64-bit architecture has, the most frequent ones first.
 func nativeCalls() []trap {
 	list := []trap{
-		{nr: unix.SYS_NEWFSTATAT, name: "newfstatat", handle: (*call).stat, args: statAt},
-		{nr: unix.SYS_FSTAT, name: "fstat", handle: (*call).stat, args: fstat},
+		{nr: unix.SYS_NEWFSTATAT, name: "newfstatat", handle: (*call).status, args: statAt},
+		{nr: unix.SYS_FSTAT, name: "fstat", handle: (*call).status, args: fstat},
 		{nr: unix.SYS_STATX, name: "statx", handle: (*call).statx, args: statxAt},
 		{nr: unix.SYS_OPENAT, name: "openat", handle: (*call).create, args: openAt, when: creates(2)},
 		{nr: unix.SYS_FACCESSAT, name: "faccessat", handle: (*call).access, args: accessAt},

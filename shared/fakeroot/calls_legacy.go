@@ -7,8 +7,8 @@ import "golang.org/x/sys/unix"
 // legacyCalls are those that architectures since arm64 have no more.
 func legacyCalls() []trap {
 	return []trap{
-		{nr: unix.SYS_STAT, name: "stat", handle: (*call).stat, args: statOf},
-		{nr: unix.SYS_LSTAT, name: "lstat", handle: (*call).stat, args: lstat},
+		{nr: unix.SYS_STAT, name: "stat", handle: (*call).status, args: statOf},
+		{nr: unix.SYS_LSTAT, name: "lstat", handle: (*call).status, args: lstat},
 		{nr: unix.SYS_OPEN, name: "open", handle: (*call).create, args: openOf, when: creates(1)},
 		{nr: unix.SYS_CREAT, name: "creat", handle: (*call).create, args: creatOf},
 		{nr: unix.SYS_ACCESS, name: "access", handle: (*call).access, args: accessOf},

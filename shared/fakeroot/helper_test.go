@@ -28,11 +28,13 @@ type order struct {
 	Env      []string
 	Identity Identity
 	Load     string // an earlier SaveTree
+	Probe    bool   // only ask Supported
 	Kill     bool   // stop serving by the context when the first process has ended
 }
 
 // report is what comes back.
 type report struct {
+	Dir    string
 	Code   int
 	Output string
 	Err    string
@@ -45,6 +47,13 @@ type report struct {
 const helperEnv = "STRAKE_FAKEROOT_TEST"
 
 func TestMain(m *testing.M) {
+	if f := programs[os.Getenv(programEnv)]; f != nil {
+		if err := f(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(helperEnv) != "" {
 		helper()
 		return
@@ -85,6 +94,12 @@ func (o *order) carryOut() (r report) {
 	// os.StartProcess makes its child by vfork: no collection may wait for it (see Install).
 	debug.SetGCPercent(-1)
 	runtime.GOMAXPROCS(4)
+	if o.Probe {
+		if err := Supported(); err != nil {
+			r.Err = err.Error()
+		}
+		return r
+	}
 	rec := NewRecord()
 	if o.Load != "" {
 		if err := rec.LoadTree(o.Dir, strings.NewReader(o.Load)); err != nil {
@@ -229,6 +244,7 @@ func emulate(t testing.TB, o order) report {
 	if err := errors.Join(derr, cmd.Wait()); err != nil {
 		t.Fatal(err)
 	}
+	r.Dir = o.Dir
 	if r.Fds != 0 {
 		t.Errorf("%d descriptors are left over", r.Fds)
 	}

@@ -18,17 +18,21 @@ type integer interface {
 
 func assign[T, V integer](to *T, v V) { *to = T(v) }
 
-// stat is stat(2) and all that is like it: dir, path, buffer, flags.
-func (c *call) stat() answer {
+// status is stat(2) and all that is like it: dir, path, buffer, flags.
+func (c *call) status() answer {
 	const known = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
 	if c.arg[3]&^known != 0 {
 		return pass
 	}
-	f, err := c.status(1, c.arg[3], 0, statMask)
+	f, err := c.visible(1, c.arg[3], 0, statMask)
 	if err != nil {
 		return pass
 	}
-	b := c.abi.stat(&f.disk)
+	layout := c.stat
+	if layout == nil {
+		layout = nativeStat
+	}
+	b := layout(&f.disk)
 	if b == nil {
 		return fail(unix.EOVERFLOW)
 	}
@@ -48,7 +52,7 @@ func (c *call) statx() answer {
 	if flags&^known != 0 || mask&reserved != 0 {
 		return pass
 	}
-	f, err := c.status(1, flags, int(flags&statxSync), mask|statMask)
+	f, err := c.visible(1, flags, int(flags&statxSync), mask|statMask)
 	if err != nil {
 		return pass
 	}
@@ -58,9 +62,9 @@ func (c *call) statx() answer {
 	return ok(0)
 }
 
-// status looks at the file whose path is argument i and puts what processes see of it into its disk field. An error means
+// visible looks at the file whose path is argument i and puts what processes see of it into its disk field. An error means
 // that the kernel's answer is as good, or an error too.
-func (c *call) status(i int, flags uint64, sync int, mask uint32) (file, error) {
+func (c *call) visible(i int, flags uint64, sync int, mask uint32) (file, error) {
 	var f file
 	t, good := c.target(i, flags)
 	if !good {

@@ -171,7 +171,7 @@ func (v *service) answer(n *notification) answer {
 			return pass
 		}
 		v.stats.ByName[k.name]++
-		c := call{s: v, n: n, t: t, abi: b, ids16: k.ids16}
+		c := call{s: v, n: n, t: t, trap: k}
 		k.arguments(&c)
 		return k.handle(&c)
 	}
@@ -199,12 +199,11 @@ func trimNewline(b []byte) []byte {
 
 // call is a system call of a process, its arguments in the order of the *at call that does the same.
 type call struct {
-	s     *service
-	n     *notification
-	t     *thread
-	abi   *abi
-	ids16 bool // user and group ids have 16 bits
-	arg   [7]uint64
+	*trap
+	s   *service
+	n   *notification
+	t   *thread
+	arg [7]uint64
 }
 
 // alive tells whether the process still waits for the answer.

@@ -90,7 +90,7 @@ func (t *trial) calls() error {
 
 // serve answers the two calls.
 func (t *trial) serve(l *Listener) error {
-	c := call{s: &service{Listener: l, buf: make([]byte, unix.PathMax)}}
+	c := call{trap: &trap{}, s: &service{Listener: l, buf: make([]byte, unix.PathMax)}}
 	if err := t.receive(&c); err != nil {
 		return err
 	}
