@@ -190,10 +190,7 @@ type Build struct {
 	View, Identity string
 }
 
-var (
-	saysView     = regexp.MustCompile(`isolated by (\w+)`)
-	saysEmulated = regexp.MustCompile(`(?i)identity[^\n]{0,40}emulated|emulated identity`)
-)
+var saysChoice = regexp.MustCompile(`isolated by (\w+) with (\w+) ids`)
 
 // Command is what builds the context in /workspace and pushes it as ref.
 func (b *Bed) Command(c *Container, foreign bool, ref string, args ...string) []string {
@@ -206,10 +203,15 @@ func (b *Bed) Command(c *Container, foreign bool, ref string, args ...string) []
 	} else {
 		argv = append(argv, "--destination", ref, "--insecure")
 	}
-	if c.env.Volume {
-		argv = append(argv, "--kaniko-dir", "/builder/strake")
+	return append(append(argv, c.place()...), args...)
+}
+
+// place says where the builder keeps its things, if that is not its usual place.
+func (c *Container) place() []string {
+	if !c.env.Volume {
+		return nil
 	}
-	return append(argv, args...)
+	return []string{"--kaniko-dir", "/builder/strake"}
 }
 
 // Build builds a context that has been mounted in /workspace.
@@ -220,11 +222,8 @@ func (b *Bed) Build(t *testing.T, c *Container, foreign bool, args ...string) Bu
 	if out.Run, err = c.Run(t.Context(), b.Command(c, foreign, out.Ref, args...), "NAMED=not in the image"); err != nil {
 		t.Fatal(err)
 	}
-	if m := saysView.FindStringSubmatch(out.Stderr); m != nil {
-		out.View, out.Identity = m[1], "real"
-	}
-	if saysEmulated.MatchString(out.Stderr) {
-		out.Identity = "emulated"
+	if m := saysChoice.FindStringSubmatch(out.Stderr); m != nil {
+		out.View, out.Identity = m[1], m[2]
 	}
 	return out
 }

@@ -42,7 +42,7 @@ const (
 
 // Expectation is how RUN steps work. The zero value: not at all, and the executor says so before anything is done.
 type Expectation struct {
-	View     string // overlay, inplace or chroot
+	View     string // overlay, bind, inplace or chroot
 	Identity string // real or emulated
 	// Not says that the environment has no such container.
 	Not bool
@@ -56,7 +56,7 @@ var (
 	inplace  = Expectation{View: "inplace", Identity: "real"}
 	chroot   = Expectation{View: "chroot", Identity: "real"}
 	emulated = Expectation{View: "inplace", Identity: "emulated"}
-	oneID    = Expectation{View: "overlay", Identity: "emulated"}
+	oneID    = Expectation{View: "bind", Identity: "emulated"}
 	refused  = Expectation{}
 	none     = Expectation{Not: true}
 )
