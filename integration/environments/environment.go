@@ -22,6 +22,9 @@ type Environment struct {
 	// KeepsRoot tells whether the runtime gives / the mode that the image says. CRI-O and podman do; containerd and
 	// Docker ignore an image's entry for / and make it root's, 0755.
 	KeepsRoot bool
+	// Init tells that files which the runtime mounts over are put into the root first, as Docker does, links to their
+	// directories replaced.
+	Init bool
 	// Volume is mounted at /builder, for the builder's own directory. Without it all that is writable is the overlay
 	// that is the container's root.
 	Volume bool
@@ -71,13 +74,13 @@ func All() []Environment {
 		Official: emulated, Foreign: refused,
 	}
 	return []Environment{
-		{Name: "E1", What: "Docker's defaults", Caps: docker, Profile: Docker, Official: inplace, Foreign: chroot},
+		{Name: "E1", What: "Docker's defaults", Caps: docker, Profile: Docker, Init: true, Official: inplace, Foreign: chroot},
 		{
 			Name: "E1b", What: "Kubernetes, root, RuntimeDefault, no_new_privs",
 			Caps: docker, Profile: Containerd, NoNewPrivs: true, Official: inplace, Foreign: chroot,
 		},
 		{Name: "E2", What: "Kubernetes, root, seccomp Unconfined", Caps: docker, NoNewPrivs: true, Volume: true, Official: overlay, Foreign: overlay},
-		{Name: "E2b", What: "Docker with SYS_ADMIN", Caps: admin, Profile: Docker, Volume: true, Official: overlay, Foreign: overlay},
+		{Name: "E2b", What: "Docker with SYS_ADMIN", Caps: admin, Profile: Docker, Init: true, Volume: true, Official: overlay, Foreign: overlay},
 		{
 			Name: "E3", What: "Kubernetes, user namespace, seccomp Unconfined",
 			Caps: docker, UserNamespace: true, Volume: true, Official: overlay, Foreign: overlay,
@@ -97,7 +100,7 @@ func All() []Environment {
 		restricted,
 		{
 			Name: "E4c", What: "Kubernetes, UID 1000, PSS restricted; containerd",
-			UID: 1000, NoNewPrivs: true, Profile: Containerd, Official: refused, Foreign: refused,
+			UID: 1000, NoNewPrivs: true, Profile: Containerd, Official: emulated, Foreign: refused,
 		},
 		{
 			Name: "E5", What: "Kubernetes, UID 1000, no capabilities, seccomp Unconfined",

@@ -143,10 +143,10 @@ func TestTable(t *testing.T) {
 		"usr/local/bin/setgid":  {Mode: 0o2755, UID: 1234, GID: 77},
 		"srv/shared":            {Mode: 0o3770, UID: 1234, GID: 77},
 		"opt/g":                 {Mode: 0o644, UID: 4242, GID: 4343},
-		"t/a":                   {Mode: 0o644, UID: 7, GID: 8},
-		"t":                     {Mode: 0o750},
-		"files/a":               {Mode: 0o640, UID: 1234, GID: 77},
-		"from-mount":            {Mode: 0o644},
+		"work/a":                {Mode: 0o644, UID: 7, GID: 8},
+		"work":                  {Mode: 0o750},
+		"app/a":                 {Mode: 0o640, UID: 1234, GID: 77},
+		"opt/from-mount":        {Mode: 0o644},
 		"usr/share/debconf/new": {Mode: 0o644},
 		"usr/local/bin/net":     {Mode: 0o755},
 	} {
@@ -163,7 +163,7 @@ func TestTable(t *testing.T) {
 		t.Error("usr/local/bin/net has no capabilities")
 	}
 	for _, name := range []string{
-		"run/secrets", "etc/app.key", "scratch", "ctx", "mnt/tools", "var/cache/app/x", "etc/issue", "usr/games", "usr/share/debconf/frontend",
+		"run/secrets", "etc/app.key", "mnt/scratch", "mnt/ctx", "mnt/tools", "var/cache/app/x", "etc/issue", "usr/games", "usr/share/debconf/frontend",
 	} {
 		if tree[name] != nil {
 			t.Errorf("%s is in the image", name)

@@ -111,13 +111,13 @@ func TestMountsAreLeftAlone(t *testing.T) {
 
 // small is a build that fills the root, runs, and is the same every time.
 const small = `FROM toolbox AS a
-RUN mkdir /made && echo 1 > /made/one && chown 5:6 /made/one
+RUN mkdir /srv/made && echo 1 > /srv/made/one && chown 5:6 /srv/made/one
 FROM busybox AS b
-COPY --from=a /made /made
-RUN echo 2 > /made/two && rm /made/one
+COPY --from=a /srv/made /srv/made
+RUN echo 2 > /srv/made/two && rm /srv/made/one
 FROM a
-COPY --from=b /made/two /made/
-RUN i=0; while [ $i -lt 300 ]; do i=$((i+1)); mkdir /made/d$i; echo $i > /made/d$i/f; done; rm -r /usr/share/debconf
+COPY --from=b /srv/made/two /srv/made/
+RUN i=0; while [ $i -lt 300 ]; do i=$((i+1)); mkdir /srv/made/d$i; echo $i > /srv/made/d$i/f; done; rm -r /usr/share/debconf
 `
 
 // script is a container with a shell, a context of one Dockerfile, and the names for its builds.

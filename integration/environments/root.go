@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -111,6 +112,32 @@ func (c *Container) mountRoot(lower string) error {
 	options := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work
 	if err := syscall.Mount("overlay", c.root(), "overlay", 0, options); err != nil {
 		return fmt.Errorf("mount the container's root: %w", err)
+	}
+	if c.env.Init {
+		return initLayer(c.root())
+	}
+	return nil
+}
+
+// initLayer is what Docker's layer of that name does to a root: directories and empty files to mount over, and a file by
+// which containers are known.
+func initLayer(root string) error {
+	for _, name := range []string{"dev/pts/", "dev/shm/", "proc/", "sys/", ".dockerenv", "etc/resolv.conf", "etc/hosts", "etc/hostname", "dev/console"} {
+		at := root
+		for part := range strings.SplitSeq(strings.TrimSuffix(name, "/"), "/") {
+			at = filepath.Join(at, part)
+			// What is no directory goes, a link included.
+			if err := syscall.Unlink(at); err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EISDIR) {
+				return fmt.Errorf("make way for %s: %w", name, err)
+			}
+		}
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(at, 0o755); err != nil {
+				return err
+			}
+		} else if err := writeFile(at, "", 0o755); err != nil {
+			return err
+		}
 	}
 	return nil
 }
