@@ -63,6 +63,14 @@ conformance-golden: ## write BuildKit's answers to our Dockerfile cases down
 bench: ## measure strake, BuildKit and buildah side by side; ARGS="-runs 3 -only apt"
 	@scripts/bench $(ARGS)
 
+.PHONY: environments
+environments: ## build in every kind of container that there is and write the table of docs/environments.md
+	@scripts/environments $(ARGS)
+
+.PHONY: images
+images: ## build the official images with the executor itself, as OCI layouts in bin/images/
+	@scripts/images bin/images
+
 .PHONY: bases
 bases: ## make the base images of tests and benchmarks from packages
 	@scripts/bases

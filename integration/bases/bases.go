@@ -30,7 +30,7 @@ type recipe struct {
 }
 
 func recipes() []recipe {
-	return []recipe{busybox, busyboxDocker, multiarch, debian, golang, node}
+	return []recipe{busybox, busyboxDocker, multiarch, debian, toolbox, golang, node}
 }
 
 // Names lists every base image that Ensure can make, as repository:tag.

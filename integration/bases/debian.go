@@ -50,6 +50,21 @@ var node = recipe{
 	},
 }
 
+// toolbox has what checks of owners, modes and capabilities want, and what a user namespace does.
+var toolbox = recipe{
+	refs: []string{"toolbox:latest"},
+	key: func(ctx context.Context) (string, error) {
+		return debianKey(ctx, "toolbox 1")
+	},
+	make: func(ctx context.Context, dir string) (remote.Taggable, error) {
+		layer, err := debianLayer(ctx, dir, "libcap2-bin", "openssh-client", "uidmap")
+		if err != nil {
+			return nil, err
+		}
+		return newImage(v1.Config{Env: []string{path}, Cmd: []string{"bash"}}, layer)
+	},
+}
+
 // golang has the machine's own Go toolchain on a Debian with git.
 var golang = recipe{
 	refs: []string{"golang:latest"},

@@ -15,4 +15,4 @@ func abis() []*abi { return nil }
 func linkCalls() []trap { return nil }
 
 func (c *call) readTimes(uint64, []unix.Timespec) bool { return false }
-func nativeStat(*unix.Statx_t) []byte { return nil }
+func nativeStat(*unix.Statx_t) []byte                  { return nil }

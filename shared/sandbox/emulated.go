@@ -34,7 +34,12 @@ func (e *emulated) copied() func(from, to *unix.Statx_t) {
 // become changes no ids, since there are no others. In a user namespace root has
 // all capabilities: steps keep Docker's, which let an emulated user read as much
 // as they let root, but nothing of the builder.
-func (*emulated) become(pr *program, _ *Process) error {
+func (*emulated) become(pr *program, p *Process) error {
+	if p.UID != 0 {
+		// The supervisor answers already, and to a user it says that there is
+		// nothing to give up.
+		return nil
+	}
 	permitted, bounding, err := ownCaps()
 	if err != nil {
 		return err

@@ -149,7 +149,10 @@ func mtime(fd int) (unix.Timespec, error) {
 
 func setMtime(fd int, t unix.Timespec) error {
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, t}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, fdPath(fd), times, 0); err != nil {
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, fdPath(fd), times, 0)
+	// Only its owner may (utimensat(2)). In place some directories are the
+	// container runtime's: "/", and those above its mounts.
+	if err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("set the time of a directory of the root: %w", err)
 	}
 	return nil

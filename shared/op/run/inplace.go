@@ -305,8 +305,9 @@ func (r *inPlaceRoot) Disk() sandbox.Root { return sandbox.Root{Dir: r.roots.Roo
 // Place makes what a step needs to find.
 func (r *inPlaceRoot) Place(ctx context.Context, points []Point) error {
 	for _, p := range points {
-		if top, _, _ := strings.Cut(p.Path, "/"); top != "" && !r.roots.Root.Shows(top) {
-			return unseen(p.Path)
+		name := strings.Trim(p.Path, "/") // empty for a working directory that is the root
+		if top, _, _ := strings.Cut(name, "/"); top != "" && !r.roots.Root.Shows(top) {
+			return unseen(name)
 		}
 	}
 	return r.stubs.place(ctx, r.roots.live, r.view, r.lay, points)

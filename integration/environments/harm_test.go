@@ -1,0 +1,179 @@
+package environments
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/strake-build/strake/integration/imagetree"
+)
+
+// some are environments of which each stands for a view: chroot or in place as root, overlay with mounts of its own,
+// overlay in a user namespace, and what a pod of the restricted standard gets.
+func some() []string { return []string{"E1", "E2", "E3d", "E4", "E5"} }
+
+// TestForeignRootIsUntouched looks at a whole container before and after a build in it.
+func TestForeignRootIsUntouched(t *testing.T) {
+	each(t, func(t *testing.T, env Environment, r root) {
+		if !r.foreign || !slices.Contains(some(), env.Name) && !*full {
+			t.Skip("the environments that stand for a view are enough") // every one with -full
+		}
+		c := bed.Container(t, env, true)
+		Context(t, c, "testdata/quick")
+		args := flags(t, c)
+		// The runtime makes its mount points when a container starts.
+		if run, err := c.Run(t.Context(), []string{"/bin/true"}); err != nil || run.Code != 0 {
+			t.Fatalf("the container does not start: %v, %+v", err, run)
+		}
+		before := fingerprintOf(t, c.root())
+		got := bed.Build(t, c, true, args...)
+		if refused := r.want.Refused(); refused == (got.Code == 0) {
+			t.Fatalf("the executor ended with %d:\n%s", got.Code, lastLines(got.Stderr, 40))
+		}
+		if diff := Changes(before, fingerprintOf(t, c.root())); len(diff) > 0 {
+			t.Errorf("the container is not what it was:\n%s", strings.Join(diff, "\n"))
+		}
+	})
+}
+
+func fingerprintOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found, err := Fingerprint(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// officially runs a test with the official image wherever steps can run, or in those environments that stand for a view.
+func officially(t *testing.T, test func(t *testing.T, env Environment)) {
+	t.Helper()
+	each(t, func(t *testing.T, env Environment, r root) {
+		if r.foreign || r.want.Refused() || !slices.Contains(some(), env.Name) && !*full {
+			t.Skip("the environments that stand for a view are enough")
+		}
+		test(t, env)
+	})
+}
+
+// TestMountsAreLeftAlone mounts a context, a secret, volumes and a driver's library, one of them below a name that the base
+// image has a symlink for, and looks at them and at the image afterwards.
+func TestMountsAreLeftAlone(t *testing.T) {
+	officially(t, func(t *testing.T, env Environment) {
+		c := bed.Container(t, env, false)
+		context := Context(t, c, "testdata/quick")
+		args := flags(t, c)
+		volumes := filepath.Join(c.dir, "volumes")
+		for name, at := range map[string]string{
+			"data": "/data", "below": "/usr/share/data", "link": "/lib/x86_64-linux-gnu/driver", "cache": "/cache",
+		} {
+			if err := writeFile(filepath.Join(volumes, name, "sub", "file"), name+"\n", 0o640); err != nil {
+				t.Fatal(err)
+			}
+			c.Mount(t, filepath.Join(volumes, name), at, false)
+		}
+		library := filepath.Join(c.dir, "library")
+		if err := writeFile(filepath.Join(library, "driver.so.1"), "a driver\n", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c.Mount(t, filepath.Join(library, "driver.so.1"), "/usr/lib/x86_64-linux-gnu/driver.so.1", true)
+		mounted := []string{context, volumes, library, filepath.Join(c.dir, "secret"), filepath.Join(c.dir, "pod", "token")}
+		var before []map[string]string
+		for _, m := range mounted {
+			before = append(before, fingerprintOf(t, m))
+		}
+		got := bed.Build(t, c, false, args...)
+		if got.Code != 0 {
+			t.Fatalf("the executor ended with %d:\n%s", got.Code, lastLines(got.Stderr, 60))
+		}
+		for i, m := range mounted {
+			if diff := Changes(before[i], fingerprintOf(t, m)); len(diff) > 0 {
+				t.Errorf("%s is not what it was:\n%s", filepath.Base(m), strings.Join(diff, "\n"))
+			}
+		}
+		tree, err := imagetree.Flatten(got.Pull(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range tree {
+			for _, no := range []string{"data", "usr/share/data", "driver", "cache", "run/secrets", "secret", "builder", "kaniko", "workspace"} {
+				if name == no || strings.Contains(name, "x86_64-linux-gnu/driver") {
+					t.Errorf("%s is in the image", name)
+				}
+			}
+		}
+	})
+}
+
+// small is a build that fills the root, runs, and is the same every time.
+const small = `FROM toolbox AS a
+RUN mkdir /srv/made && echo 1 > /srv/made/one && chown 5:6 /srv/made/one
+FROM busybox AS b
+COPY --from=a /srv/made /srv/made
+RUN echo 2 > /srv/made/two && rm /srv/made/one
+FROM a
+COPY --from=b /srv/made/two /srv/made/
+RUN i=0; while [ $i -lt 300 ]; do i=$((i+1)); mkdir /srv/made/d$i; echo $i > /srv/made/d$i/f; done; rm -r /usr/share/debconf
+`
+
+// script is a container with a shell, a context of one Dockerfile, and the names for its builds.
+func scripted(t *testing.T, env Environment) (*Container, func(ref string) string) {
+	t.Helper()
+	c := bed.Shell(t, env)
+	dir := Context(t, c, "testdata/quick")
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(small), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return c, func(ref string) string {
+		return strings.Join(bed.Command(c, false, ref, "--reproducible"), " ")
+	}
+}
+
+// TestTwiceInOneContainer builds one after the other; where each step has a root of its own, at once as well.
+func TestTwiceInOneContainer(t *testing.T) {
+	officially(t, func(t *testing.T, env Environment) {
+		c, command := scripted(t, env)
+		one, two := bed.Kit.NewRef("twice"), bed.Kit.NewRef("twice")
+		script := command(one) + " && " + command(two)
+		if env.Official.View == "overlay" {
+			script = command(one) + " & a=$!; " + command(two) + " & b=$!; wait $a && wait $b"
+		}
+		run, err := c.Run(t.Context(), []string{"/busybox/sh", "-c", script})
+		if err != nil || run.Code != 0 {
+			t.Fatalf("%v: the script ended with %d:\n%s", err, run.Code, lastLines(run.Stderr, 60))
+		}
+		sameImage(t, Build{Ref: one}, Build{Ref: two})
+	})
+}
+
+// TestKilledAtAnyMoment kills a build as nothing can prepare for, a few times, and builds then.
+func TestKilledAtAnyMoment(t *testing.T) {
+	officially(t, func(t *testing.T, env Environment) {
+		c, command := scripted(t, env)
+		clean := bed.Kit.NewRef("killed")
+		var script strings.Builder
+		fmt.Fprintf(&script, "start=$(date +%%s%%N); %s || exit 1; took=$(( $(date +%%s%%N) - start ))\n", command(clean))
+		var refs []string
+		for range 3 {
+			ref := bed.Kit.NewRef("killed")
+			refs = append(refs, ref)
+			// usleep of busybox takes microseconds.
+			fmt.Fprintf(&script, "%s & p=$!; usleep $(( took / 1000 * %d / 100 )); kill -9 $p; wait $p; echo \"killed: $?\"\n", command(""), 5+rand.IntN(90))
+			fmt.Fprintf(&script, "%s || exit 2\n", command(ref))
+		}
+		run, err := c.Run(t.Context(), []string{"/busybox/sh", "-c", script.String()})
+		if err != nil || run.Code != 0 {
+			t.Fatalf("%v: the script ended with %d:\n%s\n%s", err, run.Code, run.Stdout, lastLines(run.Stderr, 60))
+		}
+		if !strings.Contains(run.Stdout, "killed: 137") {
+			t.Errorf("no build was killed:\n%s", run.Stdout)
+		}
+		for _, ref := range refs {
+			sameImage(t, Build{Ref: clean}, Build{Ref: ref})
+		}
+	})
+}
