@@ -239,7 +239,7 @@ func TestRequest(t *testing.T) {
 	}{
 		{nil, func(r build.Request) any { return r.Context }, "/workspace"},
 		{nil, func(r build.Request) any { return r.Dockerfile }, "Dockerfile"},
-		{nil, func(r build.Request) any { return r.Isolation }, "auto"},
+		{nil, func(r build.Request) any { return r.Isolation.View }, "auto"},
 		{nil, func(r build.Request) any { return r.Pack.Level }, 0},
 		{nil, func(r build.Request) any { return r.Epoch }, (*time.Time)(nil)},
 		{[]string{"-c", "dir:///a/b"}, func(r build.Request) any { return r.Context }, "/a/b"},

@@ -53,7 +53,7 @@ func (p *parser) kept() []string {
 	}
 	var kept []string
 	for _, s := range paths {
-		if strings.Contains(s, "://") || s == "" {
+		if strings.Contains(s, "://") || s == "" || strings.HasPrefix(s, "/dev/") {
 			continue
 		}
 		abs, err := filepath.Abs(s)
