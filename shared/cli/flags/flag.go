@@ -83,7 +83,7 @@ func (f *Flag) many() bool { return f.Kind == List || f.Kind == Pairs }
 // key is the flag's name in the configuration file.
 func (f *Flag) key(command string) string {
 	if f.Local && command != "" {
-		return command + "-" + f.Name
+		return strings.ReplaceAll(command, " ", "-") + "-" + f.Name
 	}
 	return f.Name
 }
@@ -188,4 +188,48 @@ func CLI(table []Flag) []cli.Flag {
 		}
 	}
 	return out
+}
+
+// FromCLI makes entries of flags that are written as package cli has them, all of
+// one state. Usage, Category, Aliases, EnvVars and Hidden are kept; an alias of
+// one letter is the short name.
+func FromCLI(state State, list []cli.Flag) (out []Flag) {
+	for _, x := range list {
+		f := Flag{State: state}
+		switch x := x.(type) {
+		case *cli.BoolFlag:
+			f.Kind, f.Name, f.Group, f.Doc, f.Env, f.Hidden = Bool, x.Name, x.Category, x.Usage, x.EnvVars, x.Hidden
+			f.alias(x.Aliases)
+			if x.Value {
+				f.Default = "true"
+			}
+		case *cli.IntFlag:
+			f.Kind, f.Name, f.Group, f.Doc, f.Env, f.Hidden = Int, x.Name, x.Category, x.Usage, x.EnvVars, x.Hidden
+			f.alias(x.Aliases)
+			f.Default = strconv.Itoa(x.Value)
+		case *cli.DurationFlag:
+			f.Kind, f.Name, f.Group, f.Doc, f.Env, f.Hidden = Duration, x.Name, x.Category, x.Usage, x.EnvVars, x.Hidden
+			f.alias(x.Aliases)
+			f.Default = x.Value.String()
+		case *cli.StringSliceFlag:
+			f.Kind, f.Name, f.Group, f.Doc, f.Env, f.Hidden = List, x.Name, x.Category, x.Usage, x.EnvVars, x.Hidden
+			f.alias(x.Aliases)
+		case *cli.StringFlag:
+			f.Name, f.Group, f.Doc, f.Env, f.Hidden, f.Default = x.Name, x.Category, x.Usage, x.EnvVars, x.Hidden, x.Value
+			f.alias(x.Aliases)
+		}
+		f.Doc = strings.TrimSuffix(f.Doc, " (repeatable)")
+		out = append(out, f)
+	}
+	return out
+}
+
+func (f *Flag) alias(names []string) {
+	for _, n := range names {
+		if len(n) == 1 {
+			f.Short = n
+			continue
+		}
+		f.Aliases = append(f.Aliases, n)
+	}
 }

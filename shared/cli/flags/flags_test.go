@@ -8,6 +8,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
 
 	"github.com/strake-build/strake/shared/cli/flags"
 )
@@ -32,7 +35,7 @@ func program(config string) *flags.Program {
 	own := flags.Flag{Name: "format", Default: "text", Words: []string{"text", "json"}, Local: true, Group: "Own", Doc: "of the result"}
 	return &flags.Program{
 		Name: "prog", Doc: "do it", Long: "At length.\n\nAnd more.", Flags: table, Config: config,
-		Commands:  []flags.Command{{Name: "check", Doc: "look only", Long: "It's short.", Flags: append([]flags.Flag{own}, table...)}, {Name: "sleep", Args: "TIME", Doc: "wait"}},
+		Commands:  []flags.Command{{Name: "check", Doc: "look only", Long: "It's short.", Flags: append([]flags.Flag{own}, table...)}, {Name: "sleep", Args: "TIME", Doc: "wait"}, {Name: "store ls", Doc: "list", Flags: []flags.Flag{own}}, {Name: "store gc", Doc: "collect"}},
 		Variables: []flags.Variable{{Name: "FF_OLD", State: flags.Noted, Doc: "always so"}, {Name: "OTHER", Doc: "something"}},
 		Families:  []string{"STRAKE_", "FF_"}, Absent: map[string]string{"later": "not in this release"},
 	}
@@ -87,6 +90,7 @@ func TestParse(t *testing.T) {
 		{"-c . check --format json", "check --format=json --context=. --"},
 		{"sleep 5", "sleep -- 5"},
 		{"x check", "-- x check"},
+		{"store ls --format json a", "store ls --format=json -- a"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			s, err := program("").Resolve(strings.Fields(tt.args), nil)
@@ -118,6 +122,9 @@ func TestMistakes(t *testing.T) {
 		{"--mode slow", "--mode slow: not one of full, redo"},
 		{"--format json", "--format: there is no such flag"},
 		{"-c . sleep 5", "-c: prog sleep has no such flag"},
+		{"store", "prog store: want one of ls, gc"},
+		{"store rm x", "prog store rm: there is no such command; there are ls, gc"},
+		{"store gc --format json", "--format: there is no such flag"},
 		{"--label x --mode y", "--label x: want KEY=VALUE\n--mode y: not one of full, redo"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -358,6 +365,10 @@ func TestBashCompletes(t *testing.T) {
 		{"prog check --for", "--format --force"},
 		{"prog check --format j", "json"},
 		{"prog --level ", ""},
+		{"prog s", "sleep store"},
+		{"prog store ", "ls gc"},
+		{"prog store ls --f", "--format"},
+		{"prog store ls --format j", "json"},
 	} {
 		words := strings.Split(tt.words, " ")
 		line := script.String() + "\nCOMP_WORDS=(" + strings.Join(quote(words), " ") + ") COMP_CWORD=" + string(rune('0'+len(words)-1)) + "\n_prog\necho \"${COMPREPLY[*]}\"\n"
@@ -408,7 +419,7 @@ func TestMan(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, b.String())
 		}
 	}
-	for _, tool := range [][]string{{"groff", "-man", "-ww", "-Tutf8", "-z"}, {"mandoc", "-Tlint", "-Wwarning"}} {
+	for _, tool := range [][]string{{"groff", "-man", "-ww", "-Tutf8", "-z"}, {"mandoc", "-Tlint", "-Werror"}} {
 		if _, err := exec.LookPath(tool[0]); err != nil {
 			continue
 		}
@@ -436,5 +447,25 @@ func TestTable(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in:\n%s", want, b.String())
 		}
+	}
+}
+
+func TestFromCLI(t *testing.T) {
+	got := flags.FromCLI(flags.Kept, []cli.Flag{
+		&cli.BoolFlag{Name: "a", Value: true, Category: "g", Usage: "u", EnvVars: []string{"A"}, Hidden: true},
+		&cli.IntFlag{Name: "b", Value: 4},
+		&cli.DurationFlag{Name: "c", Value: time.Hour},
+		&cli.StringSliceFlag{Name: "d", Aliases: []string{"x", "other"}, Usage: "u (repeatable)"},
+		&cli.StringFlag{Name: "e", Value: "v"},
+	})
+	want := []flags.Flag{
+		{Name: "a", Kind: flags.Bool, Default: "true", Group: "g", Doc: "u", Env: []string{"A"}, Hidden: true, State: flags.Kept},
+		{Name: "b", Kind: flags.Int, Default: "4", State: flags.Kept},
+		{Name: "c", Kind: flags.Duration, Default: "1h0m0s", State: flags.Kept},
+		{Name: "d", Kind: flags.List, Short: "x", Aliases: []string{"other"}, Doc: "u", State: flags.Kept},
+		{Name: "e", Default: "v", State: flags.Kept},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }

@@ -13,8 +13,11 @@ func (p *Program) Man(w io.Writer, version string) error {
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", p.Name, roff(p.Doc))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n.RI [ FLAG ...]\n.br\n.B %s\n.I COMMAND\n.RI [ FLAG ...]\n", p.Name, p.Name)
 	b.WriteString(".SH DESCRIPTION\n")
-	for part := range strings.SplitSeq(p.Long, "\n\n") {
-		fmt.Fprintf(&b, ".PP\n%s\n", roff(strings.Join(strings.Fields(part), " ")))
+	for i, part := range strings.Split(p.Long, "\n\n") {
+		if i > 0 {
+			b.WriteString(".PP\n")
+		}
+		fmt.Fprintln(&b, roff(strings.Join(strings.Fields(part), " ")))
 	}
 	p.manFlags(&b, "", p.Flags)
 	b.WriteString(".SH COMMANDS\n")

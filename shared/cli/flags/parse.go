@@ -28,6 +28,7 @@ type lineParser struct {
 	p     *Program
 	line  line
 	table []Flag
+	group string // the first words of a command of several
 	rest  []string
 	errs  []error
 }
@@ -50,6 +51,9 @@ func (p *Program) parse(args []string) (line, error) {
 			l.argument(arg)
 		}
 	}
+	if l.group != "" && !l.line.help {
+		l.fail("%s %s: want one of %s", l.p.Name, l.group, strings.Join(l.p.below(l.group), ", "))
+	}
 	return l.line, errors.Join(l.errs...)
 }
 
@@ -64,12 +68,28 @@ func (l *lineParser) fail(format string, args ...any) {
 }
 
 func (l *lineParser) argument(arg string) {
-	c := l.p.command(arg)
-	if c == nil || l.line.command != "" || len(l.line.args) > 0 {
+	if l.line.command != "" || len(l.line.args) > 0 {
 		l.line.args = append(l.line.args, arg)
 		return
 	}
-	l.line.command, l.table = c.Name, c.Flags
+	name := strings.TrimSpace(l.group + " " + arg)
+	c := l.p.command(name)
+	switch {
+	case c != nil:
+		l.enter(c)
+	case len(l.p.below(name)) > 0:
+		l.group = name
+	case l.group != "":
+		l.fail("%s %s: there is no such command; there are %s", l.p.Name, name, strings.Join(l.p.below(l.group), ", "))
+		l.line.args, l.group = append(l.line.args, arg), ""
+	default:
+		l.line.args = append(l.line.args, arg)
+	}
+}
+
+// enter goes on with the flags of a subcommand.
+func (l *lineParser) enter(c *Command) {
+	l.line.command, l.table, l.group = c.Name, c.Flags, ""
 	for _, g := range l.line.flags {
 		if find(c.Flags, g.flag) == nil {
 			l.fail("%s: %s %s has no such flag", g.typed, l.p.Name, c.Name)

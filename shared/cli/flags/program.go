@@ -9,6 +9,7 @@ import (
 
 // Command is a subcommand.
 type Command struct {
+	// Name may be of two words, as in "cache ls".
 	Name string
 	// Args stand for its arguments in the help.
 	Args string
@@ -79,6 +80,27 @@ func (p *Program) command(name string) *Command {
 		return nil
 	}
 	return &p.Commands[i]
+}
+
+// below are the next words of the commands that begin with a word.
+func (p *Program) below(group string) (out []string) {
+	for _, c := range p.Commands {
+		if rest, ok := strings.CutPrefix(c.Name, group+" "); ok {
+			out = append(out, rest)
+		}
+	}
+	return out
+}
+
+// words are the first words of all commands, each once.
+func (p *Program) words() (out []string) {
+	for _, c := range p.commands()[1:] {
+		word, _, _ := strings.Cut(c.Name, " ")
+		if !slices.Contains(out, word) {
+			out = append(out, word)
+		}
+	}
+	return out
 }
 
 // table are the flags of a subcommand, or of the program itself.
