@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,9 +17,9 @@ import (
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/export"
 	"github.com/strake-build/strake/shared/layer"
-	"github.com/strake-build/strake/shared/logging"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/sandbox"
+	"github.com/strake-build/strake/shared/version"
 )
 
 // build is what the program does without a subcommand.
@@ -26,13 +27,14 @@ func (c *command) build(x *cli.Context) (err error) {
 	if x.NArg() > 0 {
 		return &shared.UsageError{Err: argumentError(x.Args().First())}
 	}
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	ctx := c.log.WithContext(x.Context)
 	req, err := request(x)
 	if err != nil {
 		return err
+	}
+	c.dockerfile = checkedFile(req)
+	if x.Bool("dryrun") {
+		return c.plan(ctx, x, req)
 	}
 	if done, err := c.enterNamespace(ctx, req.Isolation.View); done || err != nil {
 		return err
@@ -53,18 +55,18 @@ func (c *command) build(x *cli.Context) (err error) {
 			return err
 		}
 	}
-	c.notices(x)
-	return c.run(ctx, req, client, out)
+	c.notices()
+	return c.produce(ctx, x, req, client, out)
 }
 
-// run builds and exports.
-func (c *command) run(ctx context.Context, req build.Request, client *registry.Client, out *outputs) (err error) {
+// produce builds and exports.
+func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, client *registry.Client, out *outputs) (err error) {
 	start := time.Now()
 	reaper, err := sandbox.BecomeReaper()
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.progress.Lint, Now: time.Now, Reaper: reaper}
+	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.
 		uploads, cancel := context.WithCancel(ctx)
@@ -75,18 +77,25 @@ func (c *command) run(ctx context.Context, req build.Request, client *registry.C
 			return nil
 		}
 	}
-	res, err := b.Run(ctx, req)
+	if x.Bool("print-plan") {
+		b.Planned = func(p build.Plan) { fmt.Fprint(c.stderr, p) }
+	}
+	res, err := c.runGrouped(ctx, b, req)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, res.Close()) }()
 	built := time.Since(start)
-	out.files.Extra = map[string]any{"strake.steps": c.progress.Times()}
+	out.files.Times = c.progress.Times()
+	out.files.Extra = metadata(c.progress.Times(), res.Warnings, truth(os.Getenv("BUILDX_METADATA_WARNINGS")))
 	if err := export.Export(ctx, res.Artifact, out.ways, out.files); err != nil {
 		return err
 	}
 	d, err := res.Artifact.Digest()
 	if err != nil {
+		return err
+	}
+	if err := c.ci.Output(c.stderr, d.String()); err != nil {
 		return err
 	}
 	c.log.Info().Str("digest", d.String()).Dur("build", built).Dur("total", time.Since(start)).
@@ -104,21 +113,14 @@ func (c *command) run(ctx context.Context, req build.Request, client *registry.C
 	return nil
 }
 
-// openLog makes the logger and the progress of the flags.
-func (c *command) openLog(x *cli.Context) error {
-	format := logging.Format(x.String("log-format"))
-	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
-		format = logging.Text
+// runGrouped builds, in a part of the log that the CI system can fold.
+func (c *command) runGrouped(ctx context.Context, b *build.Builder, req build.Request) (*build.Result, error) {
+	if c.annotates(zerolog.InfoLevel) {
+		const group = "build"
+		c.ci.Open(c.stderr, group, "Build "+c.dockerfile, time.Now())
+		defer func() { c.ci.Close(c.stderr, group, time.Now()) }()
 	}
-	var err error
-	c.log, err = logging.New(c.stderr, logging.Options{Level: x.String("verbosity"), Format: format, Timestamp: x.Bool("log-timestamp")})
-	if err != nil {
-		return &shared.UsageError{Err: err}
-	}
-	zerolog.DurationFieldUnit = time.Millisecond
-	c.json = format == logging.JSON
-	c.progress = shared.NewProgress(c.stderr, c.log, format)
-	return nil
+	return b.Run(ctx, req)
 }
 
 // client makes the registry client of the flags.
@@ -134,10 +136,11 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 		SkipTLSVerifyRegistries: x.StringSlice("skip-tls-verify-registry"),
 		Mirrors:                 given(x, "registry-mirror"), Maps: given(x, "registry-map"),
 		SkipDefaultFallback: x.Bool("skip-default-registry-fallback"),
-		Certificates:        certs, ClientCerts: clientCerts, UserAgent: "strake",
+		Certificates:        certs, ClientCerts: clientCerts, UserAgent: userAgent(os.Getenv("UPSTREAM_CLIENT_TYPE")),
+		HTTP1:  x.Bool("registry-http1"),
 		Notice: func(line string) { c.log.Warn().Msg(line) },
 	}
-	if n := x.Int("image-download-retry"); n > 0 {
+	if n := max(x.Int("image-download-retry"), x.Int("image-fs-extract-retry")); n > 0 {
 		o.Retries = registry.DefaultRetries + n
 	}
 	client, err := registry.New(o)
@@ -145,6 +148,24 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 		return nil, &shared.UsageError{Err: err}
 	}
 	return client, nil
+}
+
+// userAgent is what registries are told. UPSTREAM_CLIENT_TYPE names the program
+// that calls this one.
+func userAgent(upstream string) string {
+	agent := "strake/" + version.Get().Version
+	if upstream = strings.Map(printable, upstream); upstream != "" {
+		agent += "," + upstream
+	}
+	return agent
+}
+
+// printable drops what may not stand in a header.
+func printable(r rune) rune {
+	if r < ' ' || r > '~' {
+		return -1
+	}
+	return r
 }
 
 // given is a list without what is empty: a variable that a pipeline leaves
@@ -190,8 +211,11 @@ func (c *command) outputs(x *cli.Context, client *registry.Client) (*outputs, er
 	}
 	out := &outputs{check: func(context.Context) error { return nil }, files: &export.Files{
 		Digest: x.String("digest-file"), NameDigest: x.String("image-name-with-digest-file"),
-		NameTagDigest: x.String("image-name-tag-with-digest-file"), Metadata: x.String("metadata-file"), Destinations: names,
+		NameTagDigest: x.String("image-name-tag-with-digest-file"), Metadata: x.String("metadata-file"), Timings: x.String("timings-file"), Destinations: names,
 	}}
+	if strings.HasPrefix(out.files.Timings, "gs://") {
+		errs = append(errs, fmt.Errorf("--timings-file %s: buckets are not written to; give a file", out.files.Timings))
+	}
 	if dir := os.Getenv("BUILDER_OUTPUT"); dir != "" {
 		out.files.Images = filepath.Join(dir, "images")
 	}
@@ -255,14 +279,4 @@ func (c *command) sent(s export.Sent) {
 		what = "did not push to " + s.Name
 	}
 	e.Str("digest", s.Digest.String()).Dur("took", s.Took).Msg(what)
-}
-
-// notices says what accepted flags come to.
-func (c *command) notices(x *cli.Context) {
-	if x.Bool("use-new-run") {
-		c.log.Info().Msg("--use-new-run: the one correct way of finding changes is used")
-	}
-	if m := x.String("snapshot-mode"); m != "full" {
-		c.log.Info().Msgf("--snapshot-mode %s: the one correct way of finding changes is used", m)
-	}
 }

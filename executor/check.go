@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -10,30 +12,7 @@ import (
 	shared "github.com/strake-build/strake/shared/cli"
 )
 
-// checkCommand lints a Dockerfile. It takes the flags of a build, as what a
-// Dockerfile means depends on them.
-func (c *command) checkCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "check",
-		Usage: "check a Dockerfile without building it",
-		Description: "Warnings alone end with exit code 0, unless the Dockerfile says # check=error=true;\n" +
-			"a Dockerfile that cannot be built ends with 65.",
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "text or json (BuildKit's)"},
-		}, buildFlags()...),
-		Action:       c.check,
-		OnUsageError: c.usage,
-	}
-}
-
 func (c *command) check(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
-	format := x.String("format")
-	if format != "text" && format != "json" {
-		return &shared.UsageError{Err: fmt.Errorf("--format %s: not one of text, json", format)}
-	}
 	req, err := request(x)
 	if err != nil {
 		return err
@@ -47,13 +26,36 @@ func (c *command) check(x *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if format == "json" {
+	switch x.String("format") {
+	case "json":
 		fmt.Fprintf(c.stdout, "%s\n", res.JSON)
-	} else {
+	case "sarif":
+		if err := writeSARIF(c.stdout, res, checkedFile(req)); err != nil {
+			return err
+		}
+	default:
 		fmt.Fprint(c.stdout, res.Text)
 	}
 	if res.Err != nil {
 		return res.Err
 	}
 	return nil
+}
+
+// checkedFile is the Dockerfile as a report names it: relative to here where it lies below.
+func checkedFile(req build.Request) string {
+	path := req.Dockerfile
+	if _, err := os.Stat(path); (err != nil || path == "Dockerfile") && req.Context != "" {
+		path = filepath.Join(req.Context, path)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return filepath.ToSlash(path)
+	}
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, abs); err == nil && filepath.IsLocal(rel) {
+			return filepath.ToSlash(rel)
+		}
+	}
+	return filepath.ToSlash(abs)
 }

@@ -49,6 +49,7 @@ func commands() map[string]scriptCommand {
 		"auth":      auth,
 		"fault":     fault,
 		"asked":     asked,
+		"agent":     userAgents,
 		"inspect":   inspect,
 		"interrupt": interrupt,
 		"running":   running,
@@ -152,13 +153,31 @@ func auth(ts *testscript.TestScript, neg bool, args []string) {
 	host(ts, "REGISTRY").Require(registrytest.Auth{User: args[0], Password: args[1]})
 }
 
-// fault METHOD PATH STATUS TIMES has $REGISTRY answer so.
+// fault METHOD PATH STATUS TIMES [BODY] has $REGISTRY answer so.
 func fault(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, !neg && len(args) == 4, "fault METHOD PATH STATUS TIMES")
+	need(ts, !neg && (len(args) == 4 || len(args) == 5), "fault METHOD PATH STATUS TIMES [BODY]")
 	status, err1 := strconv.Atoi(args[2])
 	times, err2 := strconv.Atoi(args[3])
 	ts.Check(errors.Join(err1, err2))
-	host(ts, "REGISTRY").Fail(registrytest.Fault{Method: args[0], Path: args[1], Status: status, Times: times})
+	f := registrytest.Fault{Method: args[0], Path: args[1], Status: status, Times: times}
+	if len(args) == 5 {
+		f.Body = args[4]
+	}
+	host(ts, "REGISTRY").Fail(f)
+}
+
+// agent NAME PATTERN: every program that asked the registry called itself so.
+func userAgents(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "agent NAME PATTERN")
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	all := host(ts, args[0]).Requests()
+	need(ts, len(all) > 0, "agent, when something was asked")
+	for _, r := range all {
+		if got := r.Header.Get("User-Agent"); !pattern.MatchString(got) {
+			ts.Fatalf("%s %s by %q", r.Method, r.Path, got)
+		}
+	}
 }
 
 // asked NAME METHOD PATH: the registry was asked this.

@@ -12,26 +12,10 @@ import (
 	"github.com/strake-build/strake/shared/sandbox"
 )
 
-// doctorCommand tells what this container allows.
-func (c *command) doctorCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "doctor",
-		Usage: "tell how RUN steps would be isolated here, and why",
-		Description: "Tries what steps need, says what was chosen and what is lost by it, and names the setting that would\n" +
-			"give the next better choice. With --log-format json all of it is data. Ends with 78 where no RUN can work.",
-		Flags:        buildFlags(),
-		Action:       c.doctor,
-		OnUsageError: c.usage,
-	}
-}
-
+// doctor tells what this container allows.
 func (c *command) doctor(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	p := &parser{x: x}
 	isolation, dir := p.isolation(), p.dir()
-	p.oneOfIsolation()
 	if len(p.errs) > 0 {
 		return &shared.UsageError{Err: p.errs[0]}
 	}

@@ -205,13 +205,18 @@ func TestAgentsDialSocket(t *testing.T) {
 func parse(t *testing.T, args ...string) (req build.Request, msg string) {
 	t.Helper()
 	t.Setenv("KANIKO_DIR", t.TempDir())
-	c := &command{stdout: io.Discard, stderr: io.Discard}
-	app := c.app()
-	app.Action = func(x *cli.Context) (err error) {
+	c := &command{stdout: io.Discard, stderr: io.Discard, program: program()}
+	act := func(x *cli.Context) (err error) {
 		req, err = request(x)
 		return err
 	}
-	if err := app.RunContext(t.Context(), append([]string{"executor"}, args...)); err != nil {
+	var err error
+	if c.settings, err = c.program.Resolve(args, os.Environ()); err == nil {
+		app := c.app()
+		app.Action = act
+		err = app.RunContext(t.Context(), append([]string{"executor"}, c.settings.CommandLine()...))
+	}
+	if err != nil {
 		msg = err.Error()
 	}
 	return req, msg
@@ -234,7 +239,7 @@ func TestRequest(t *testing.T) {
 	}{
 		{nil, func(r build.Request) any { return r.Context }, "/workspace"},
 		{nil, func(r build.Request) any { return r.Dockerfile }, "Dockerfile"},
-		{nil, func(r build.Request) any { return r.Isolation }, "auto"},
+		{nil, func(r build.Request) any { return r.Isolation.View }, "auto"},
 		{nil, func(r build.Request) any { return r.Pack.Level }, 0},
 		{nil, func(r build.Request) any { return r.Epoch }, (*time.Time)(nil)},
 		{[]string{"-c", "dir:///a/b"}, func(r build.Request) any { return r.Context }, "/a/b"},
@@ -293,7 +298,7 @@ func TestRequestMistakes(t *testing.T) {
 		{"--build-context a", "--build-context a: want KEY=VALUE"},
 		{"--build-context =x", "--build-context =x: want KEY=VALUE"},
 		{"--build-context a=oci-layout:///nowhere", "--build-context a=oci-layout:///nowhere: "},
-		{"--platform linux/x/y/z", "--custom-platform linux/x/y/z: "},
+		{"--platform linux/x/y/z", "--platform linux/x/y/z: "},
 		{"--compression-level 10", "--compression-level 10: gzip has 1 to 9"},
 		{"--compression zstd --compression-level 23", "--compression-level 23: zstd has 1 to 22"},
 		{"--allow network.none", "--allow network.none: not known"},
@@ -317,16 +322,24 @@ func TestRequestMistakes(t *testing.T) {
 // Every flag of kaniko's that is refused is refused by its own name, and none is
 // both refused and offered.
 func TestLaterFlags(t *testing.T) {
-	var offered []string
-	for _, f := range buildFlags() {
-		offered = append(offered, f.Names()...)
-	}
-	for _, name := range laterFlags() {
-		if slices.Contains(offered, name) {
-			t.Errorf("--%s is offered", name)
+	for name := range laterFlags() {
+		for _, f := range buildFlags() {
+			if f.Name == name || f.Short == name || slices.Contains(f.Aliases, name) {
+				t.Errorf("--%s is offered", name)
+			}
 		}
-		if _, msg := parse(t, "--"+name+"=x"); !strings.Contains(msg, "-"+name+": kaniko's flag is not in this release") {
+		dashes := "--"
+		if len(name) == 1 {
+			dashes = "-"
+		}
+		if _, msg := parse(t, dashes+name+"=x"); !strings.HasPrefix(msg, dashes+name+": "+laterFlags()[name]) {
 			t.Errorf("--%s: %s", name, msg)
 		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	if err := program().Check(); err != nil {
+		t.Error(err)
 	}
 }

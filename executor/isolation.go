@@ -39,7 +39,8 @@ func (p *parser) kept() []string {
 	paths := []string{os.Getenv("BUILDER_OUTPUT"), os.Getenv("DOCKER_CONFIG"), os.Getenv("SSL_CERT_DIR"), os.Getenv("SSL_CERT_FILE")}
 	for _, flag := range []string{
 		"context", "dockerfile", "kaniko-dir", "tar-path", "oci-layout-path", "digest-file", "image-name-with-digest-file",
-		"image-name-tag-with-digest-file", "metadata-file", "cache-dir",
+		"image-name-tag-with-digest-file", "metadata-file", "timings-file", "termination-log",
+		"cache-dir",
 	} {
 		paths = append(paths, strings.TrimPrefix(p.x.String(flag), "dir://"))
 	}
@@ -52,7 +53,7 @@ func (p *parser) kept() []string {
 	}
 	var kept []string
 	for _, s := range paths {
-		if strings.Contains(s, "://") || s == "" {
+		if strings.Contains(s, "://") || s == "" || strings.HasPrefix(s, "/dev/") {
 			continue
 		}
 		abs, err := filepath.Abs(s)

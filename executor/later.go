@@ -1,49 +1,29 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"slices"
-	"strings"
 )
 
 // laterFlags are the flags of kaniko's executor that this release does not
 // have. They are known by name, so that a pipeline learns which of its flags it
 // is about; none is taken and ignored.
-func laterFlags() []string {
-	return []string{
+func laterFlags() map[string]string {
+	m := make(map[string]string)
+	for _, name := range []string{
 		"b", "bucket", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
-		"compressed-caching", "credential-helpers", "dryrun", "force-build-metadata", "git", "ignore-var-run",
-		"image-fs-extract-retry", "materialize", "no-push-cache", "pre-cleanup", "preserve-context", "skip-unused-stages",
-		"whitelist-var-run",
+		"credential-helpers", "git", "no-push-cache",
+	} {
+		m[name] = "kaniko's flag is not in this release"
 	}
-}
-
-// laterCommands are kaniko's subcommands that this release does not have.
-func laterCommands() []string { return []string{"bake", "login", "push"} }
-
-// unknownFlag is the beginning of what package flag says of a flag that is not defined.
-const unknownFlag = "flag provided but not defined: -"
-
-// flagError says what is wrong with a flag in the words of the command line.
-func flagError(err error) error {
-	name, ok := strings.CutPrefix(err.Error(), unknownFlag)
-	if !ok {
-		return err
-	}
-	dashes := "--"
-	if len(name) == 1 {
-		dashes = "-"
-	}
-	if slices.Contains(laterFlags(), name) {
-		return fmt.Errorf("%s%s: kaniko's flag is not in this release", dashes, name)
-	}
-	return fmt.Errorf("%s%s: there is no such flag", dashes, name)
+	m["materialize"] = "the image's root is apart from the container's; save it with --tar-path or --oci-layout-path, and unpack it where it is wanted"
+	return m
 }
 
 // argumentError says what is wrong with an argument that is no flag.
 func argumentError(arg string) error {
-	if slices.Contains(laterCommands(), arg) {
-		return fmt.Errorf("executor %s: kaniko's command is not in this release", arg)
+	if arg == "bake" {
+		return errors.New("executor bake: bake files are not read; run the executor once for each target, or give --target several times")
 	}
 	return fmt.Errorf("argument %q: no arguments are taken, only flags", arg)
 }

@@ -3,29 +3,16 @@ package main
 import (
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
 
-	"github.com/strake-build/strake/shared/environment"
 	"github.com/strake-build/strake/shared/layer"
 )
-
-// oneOf checks a flag that has few words.
-func (p *parser) oneOf(flag string, words ...string) {
-	if s := p.x.String(flag); !slices.Contains(words, s) {
-		p.fail("--%s %s: not one of %s", flag, s, strings.Join(words, ", "))
-	}
-}
 
 // steps checks what is said about RUN steps before anything is fetched: later
 // there would be a line of the Dockerfile beside the error, and no flag.
 func (p *parser) steps() {
-	p.oneOfIsolation()
-	if p.x.String("network") != "" {
-		p.oneOf("network", "default", "none", "host")
-	}
 	for _, h := range p.x.StringSlice("add-host") {
 		if err := checkHost(h); err != nil {
 			p.fail("--add-host %s: %w", h, err)
@@ -64,9 +51,4 @@ func (p *parser) level(c layer.Compression) int {
 		p.fail("--compression-level %d: %v has 1 to %d, and -1 for the usual one", n, c, highest)
 	}
 	return max(0, n)
-}
-
-func (p *parser) oneOfIsolation() {
-	p.oneOf("isolation", environment.Views()...)
-	p.oneOf("identity", environment.Identities()...)
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +13,22 @@ import (
 	"github.com/urfave/cli/v2"
 
 	shared "github.com/strake-build/strake/shared/cli"
-	"github.com/strake-build/strake/shared/version"
+	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/frontend"
+	"github.com/strake-build/strake/shared/logging"
 )
 
 func main() {
-	os.Exit(Main(context.Background(), os.Args, os.Stdout, os.Stderr))
+	os.Exit(Main(context.Background(), os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // Main runs the command and returns its exit code.
-func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := shared.WithSignals(ctx)
 	defer stop()
-	c := &command{stdout: stdout, stderr: stderr, log: zerolog.New(stderr)}
-	err := c.app().RunContext(ctx, args)
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, log: zerolog.New(stderr), program: program()}
+	c.progress = shared.NewProgress(stderr, c.log, logging.Text)
+	err := c.run(ctx, args[1:], environ)
 	if err == nil {
 		return 0
 	}
@@ -41,57 +45,110 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // command is one run of the program.
 type command struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
+	program        *flags.Program
+	settings       *flags.Settings
 	log            zerolog.Logger
 	progress       *shared.Progress
-	json           bool // the log is JSON
+	ci             shared.CI
+	json           bool   // the log is JSON
+	dockerfile     string // as reports name it
+}
+
+// run finds out what is wanted, and does it.
+func (c *command) run(ctx context.Context, args, environ []string) error {
+	var err error
+	c.settings, err = c.program.Resolve(args, environ)
+	if logErr := c.openLog(); err == nil {
+		err = logErr
+	}
+	switch {
+	case c.settings.Help():
+		_, err := io.WriteString(c.stdout, c.program.Help(c.settings.Command))
+		return err
+	case err != nil:
+		return &shared.UsageError{Err: err}
+	}
+	return c.app().RunContext(ctx, append([]string{c.program.Name}, c.settings.CommandLine()...))
 }
 
 func (c *command) app() *cli.App {
-	return &cli.App{
-		Name:                      "executor",
-		Usage:                     "build a container image from a Dockerfile, without a daemon and without privilege",
-		Description:               exitCodes,
-		Flags:                     buildFlags(),
+	app := &cli.App{
+		Name:                      c.program.Name,
+		Flags:                     flags.CLI(c.program.Flags),
 		Action:                    c.build,
-		OnUsageError:              c.usage,
 		Writer:                    c.stdout,
 		ErrWriter:                 c.stderr,
 		HideVersion:               true,
+		HideHelp:                  true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		Commands: []*cli.Command{{
-			Name: "version", Usage: "print the version",
-			OnUsageError: c.usage,
-			Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "as JSON"}},
-			Action: func(x *cli.Context) error {
-				return version.Print(c.stdout, x.Bool("json"))
-			},
-		}, c.checkCommand(), c.doctorCommand()},
 	}
+	actions := c.actions()
+	for _, s := range c.program.Commands {
+		app.Commands = append(app.Commands, &cli.Command{
+			Name: s.Name, Flags: flags.CLI(s.Flags), Action: actions[s.Name], HideHelp: true,
+		})
+	}
+	return app
 }
 
-// usage is told of flags that cannot be read. How the log should look is not
-// known then either.
-func (c *command) usage(_ *cli.Context, err error, _ bool) error {
-	return &shared.UsageError{Err: flagError(err)}
+// openLog makes the logger and the progress of the settings. Where they are not
+// known, for a mistake in the command line, it is the usual one.
+func (c *command) openLog() error {
+	format := logging.Format(cmp.Or(c.settings.Get("log-format"), string(logging.Color)))
+	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
+		format = logging.Text
+	}
+	log, err := logging.New(c.stderr, logging.Options{
+		Level: cmp.Or(c.settings.Get("verbosity"), "info"), Format: format, Timestamp: c.settings.Get("log-timestamp") == "true",
+	})
+	if err != nil {
+		return err
+	}
+	c.log, c.json = log, format == logging.JSON
+	c.ci = shared.DetectCI(c.settings.Get("ci"), os.Getenv)
+	c.progress = shared.NewProgress(c.stderr, c.log, format)
+	c.progress.CI = c.ci
+	return nil
 }
-
-const exitCodes = `Exit codes: 0 done; a failing RUN's own code; 64 usage; 65 Dockerfile; 66 context or image
-not found; 69 registry unreachable; 70 internal; 73 no space; 75 temporary; 76 integrity;
-77 denied; 78 environment; 128 and the number of a signal.
-
-stdout carries the result only, one REPOSITORY@DIGEST per destination; all else goes to stderr.`
 
 // report says what went wrong, with the lines of the Dockerfile and the step's
-// last output where they help.
+// last output where they help, to people, to the CI system and to Kubernetes.
 func (c *command) report(err error, class string, code int) {
+	place, placed := shared.Where(err)
+	if path := c.settings.Get("termination-log"); path != "" {
+		if terr := shared.TerminationMessage(path, err.Error()+"\n"+place.Excerpt()); terr != nil {
+			c.log.Debug().Err(terr).Msg("no termination message was written")
+		}
+	}
+	if c.annotates(zerolog.ErrorLevel) {
+		a := shared.Annotation{Level: "error", Title: "executor: " + class, Text: err.Error()}
+		if placed {
+			a.File, a.Line = c.dockerfile, place.Line
+		}
+		c.ci.Annotate(c.stderr, a)
+	}
 	if _, ok := errors.AsType[*shared.UsageError](err); ok && !c.json {
 		fmt.Fprintf(c.stderr, "executor: %v\nexecutor --help lists the flags.\n", err)
 		return
 	}
-	if c.progress != nil {
-		c.progress.Explain(err)
+	c.progress.Explain(err)
+	e := c.log.Error().Str("class", class).Int("code", code)
+	if c.json && placed {
+		e = e.Str("step", place.Step).Int("line", place.Line).Str("excerpt", place.Excerpt())
 	}
-	c.log.Error().Str("class", class).Int("code", code).Msg(err.Error())
+	e.Msg(string(c.ci.Neutral([]byte(err.Error()))))
 }
+
+// warn shows a build check's warning, in the log and beside the line.
+func (c *command) warn(w frontend.Warning) {
+	c.progress.Lint(w)
+	if c.annotates(zerolog.WarnLevel) {
+		c.ci.Annotate(c.stderr, shared.Annotation{Level: "warning", File: c.dockerfile, Line: w.Position.Start, Title: w.Rule, Text: w.Short})
+	}
+}
+
+// annotates tells whether the CI system reads lines of ours of this level.
+func (c *command) annotates(l zerolog.Level) bool { return !c.json && c.log.GetLevel() <= l }

@@ -29,18 +29,22 @@ import (
 func request(x *cli.Context) (build.Request, error) {
 	p := &parser{x: x}
 	req := build.Request{
-		Dockerfile:     x.String("dockerfile"),
-		Dir:            p.dir(),
-		Isolation:      p.isolation(),
-		Allow:          p.allow(),
-		IgnorePaths:    x.StringSlice("ignore-path"),
-		SingleSnapshot: x.Bool("single-snapshot"),
-		Reproducible:   x.Bool("reproducible"),
-		Annotations:    p.annotations(),
-		Locals:         make(map[string]string),
-		Layouts:        make(map[string]string),
+		Dockerfile:      x.String("dockerfile"),
+		Dir:             p.dir(),
+		Isolation:       p.isolation(),
+		Allow:           p.allow(),
+		IgnorePaths:     x.StringSlice("ignore-path"),
+		SingleSnapshot:  x.Bool("single-snapshot"),
+		Reproducible:    x.Bool("reproducible"),
+		Annotations:     p.annotations(),
+		SnapshotTimeout: x.Duration("snapshot-timeout"),
+		Locals:          make(map[string]string),
+		Layouts:         make(map[string]string),
 	}
 	req.Frontend = p.frontend(req.Locals, req.Layouts)
+	if first, others := p.targets(); first != "" {
+		req.Frontend.Target, req.Also = first, others
+	}
 	req.Context, req.Frontend.MainContext = p.context()
 	req.Epoch = req.Frontend.SourceDateEpoch
 	req.Format, req.Pack = p.format()
@@ -54,7 +58,6 @@ func request(x *cli.Context) (build.Request, error) {
 	if req.Pack.Compression == layer.Zstd && x.String("tar-path") != "" {
 		p.fail("--compression zstd: docker load may not read it from --tar-path; use gzip, or --oci-layout-path")
 	}
-	p.oneOf("snapshot-mode", "full", "redo", "time")
 	p.steps()
 	if len(req.Annotations.Index) > 0 && len(req.Frontend.Platforms) < 2 {
 		p.fail("--annotation index:KEY=VALUE: one platform makes no index; give several with --platform")
@@ -178,7 +181,7 @@ func (p *parser) epoch(args map[string]string) *time.Time {
 func (p *parser) frontend(locals, layouts map[string]string) frontend.Request {
 	x := p.x
 	r := frontend.Request{
-		Target: p.target(), BuildArgs: p.buildArgs(), Labels: p.pairs("label"),
+		BuildArgs: p.buildArgs(), Labels: p.pairs("label"),
 		Platforms: p.platforms(), NoCache: x.Bool("no-cache"), Contexts: make(map[string]string),
 		AddHosts: x.StringSlice("add-host"), Ulimits: x.StringSlice("ulimit"),
 		Network: x.String("network"), Hostname: x.String("hostname"), Opts: p.pairs("opt"),
@@ -218,11 +221,11 @@ func optFields(r *frontend.Request) {
 }
 
 func (p *parser) platforms() (out []ocispecs.Platform) {
-	for _, s := range p.x.StringSlice("custom-platform") {
+	for _, s := range p.x.StringSlice("platform") {
 		for _, v := range strings.Split(s, ",") {
 			pl, err := platforms.Parse(strings.TrimSpace(v))
 			if err != nil {
-				p.fail("--custom-platform %s: %w", v, err)
+				p.fail("--platform %s: %w", v, err)
 				continue
 			}
 			out = append(out, platforms.Normalize(pl))
@@ -272,15 +275,16 @@ func (p *parser) format() (image.Format, layer.PackOptions) {
 	return f, o
 }
 
-// target is the stage to build. kaniko's fork takes several.
-func (p *parser) target() string {
-	switch t := p.x.StringSlice("target"); len(t) {
-	case 0:
-		return ""
-	case 1:
-		return t[0]
-	default:
-		p.fail("--target %s: one stage is built at a time; run the executor once for each", strings.Join(t, ", "))
-		return ""
+// targets are the stages to build: of the first comes the image, the others are
+// built besides.
+func (p *parser) targets() (first string, others []string) {
+	var all []string
+	for _, t := range p.x.StringSlice("target") {
+		all = append(all, strings.Split(t, ",")...)
 	}
+	all = slices.DeleteFunc(all, func(t string) bool { return t == "" })
+	if len(all) == 0 {
+		return "", nil
+	}
+	return all[0], all[1:]
 }

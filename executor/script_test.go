@@ -21,10 +21,16 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the command as users do, script by script. What a script may
 // say besides testscript's own commands stands in commands.
-func TestScript(t *testing.T) {
+func TestScript(t *testing.T) { runScripts(t, "testdata/script") }
+
+// TestSurfaceScript runs the scripts of what kaniko has, one for each row.
+func TestSurfaceScript(t *testing.T) { runScripts(t, "testdata/surface") }
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	runs := sync.OnceValues(probeRun(t))
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		Setup:               setup,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

@@ -63,6 +63,12 @@ type Request struct {
 	SingleSnapshot bool
 	Reproducible   bool
 	Epoch          *time.Time
+
+	// Also are stages that are built besides, and of which nothing is kept.
+	Also []string
+	// SnapshotTimeout is how long looking for a step's changes may take; 0 is as
+	// long as it takes.
+	SnapshotTimeout time.Duration
 }
 
 // Annotations are those of image manifests and of the index.
@@ -73,6 +79,8 @@ type Builder struct {
 	Registry *registry.Client
 	Progress solve.Progress
 	Warn     func(frontend.Warning)
+	// Planned, where set, is told what will be done before anything is.
+	Planned func(Plan)
 	// Layer, where set, is given each layer of the result as soon as it is
 	// written, while the build goes on.
 	Layer func(ctx context.Context, b *layer.Blob) error
@@ -114,6 +122,9 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.Planned != nil {
+		b.Planned(plan(res))
+	}
 	for _, p := range res.Platforms {
 		if err := e.prepare(ctx, p.Graph); err != nil {
 			return nil, err
@@ -122,6 +133,9 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	epoch := e.clamp(res.Epoch)
 	trees, err := e.solve(ctx, res.Platforms)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.also(ctx); err != nil {
 		return nil, err
 	}
 	out := &Result{Warnings: res.Warnings, close: e.close}

@@ -133,7 +133,8 @@ func (e *engine) openSandbox(ctx context.Context) error {
 		return &EnvironmentError{err}
 	}
 	e.worker.Runner = &run.Runner{
-		Roots: roots, Sandbox: s.choice.Sandbox, Workspace: e.workspace, Secrets: e.req.Secrets, SSH: e.req.SSH,
+		SnapshotTimeout: e.req.SnapshotTimeout,
+		Roots:           roots, Sandbox: s.choice.Sandbox, Workspace: e.workspace, Secrets: e.req.Secrets, SSH: e.req.SSH,
 		Caches: &run.Caches{Dir: filepath.Join(e.req.Dir, "mounts")}, Allow: e.req.Allow, Resolv: resolv,
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/strake-build/strake/shared/build"
+	"github.com/strake-build/strake/shared/cli/flags"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op/run"
@@ -68,6 +69,7 @@ func as[E error](err error) bool {
 // classes are tried in order: the more telling first.
 func classes() []class {
 	return []class{
+		{ExitConfig, "configuration", as[*flags.FileError]},
 		{ExitUsage, "usage", as[*UsageError]},
 		{ExitUsage, "usage", is(run.ErrNoSecret, run.ErrNoAgent, frontend.ErrOption)},
 		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity)},

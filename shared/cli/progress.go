@@ -28,6 +28,8 @@ type Progress struct {
 	w     io.Writer
 	json  *zerolog.Logger // nil for lines
 	level zerolog.Level
+	// CI reads what is written; what comes from strangers is no command to it.
+	CI CI
 
 	mu    sync.Mutex
 	steps map[string]*step
@@ -69,7 +71,7 @@ type step struct {
 func (p *Progress) Start(v *graph.Vertex) op.Log {
 	p.mu.Lock()
 	p.next++
-	s := &step{p: p, n: p.next, name: v.Name, started: time.Now()}
+	s := &step{p: p, n: p.next, name: string(p.CI.Neutral([]byte(v.Name))), started: time.Now()}
 	s.out.line = func(l []byte) { s.line("stdout", l) }
 	s.err.line = func(l []byte) { s.line("stderr", l) }
 	p.steps[v.ID] = s
@@ -100,7 +102,7 @@ func (p *Progress) End(v *graph.Vertex, took time.Duration, err error) {
 	case p.json != nil:
 		p.json.Info().Int("step", s.n).Str("name", s.name).Dur("took", took).Msg("done")
 	case err != nil:
-		p.printf(zerolog.ErrorLevel, "#%d ERROR: %v\n", s.n, err)
+		p.printf(zerolog.ErrorLevel, "#%d ERROR: %s\n", s.n, p.CI.Neutral([]byte(err.Error())))
 	default:
 		p.printf(zerolog.InfoLevel, "#%d DONE %.1fs\n", s.n, took.Seconds())
 	}
@@ -162,10 +164,10 @@ func (s *step) line(stream string, l []byte) {
 	}
 	s.mu.Unlock()
 	if s.p.json != nil {
-		s.p.json.Info().Int("step", s.n).Str("stream", stream).Msg(string(l))
+		s.p.json.Info().Int("step", s.n).Str("stream", stream).Msg(string(s.p.CI.Neutral(l)))
 		return
 	}
-	s.p.printf(zerolog.InfoLevel, "#%d %.3f %s\n", s.n, time.Since(s.started).Seconds(), l)
+	s.p.printf(zerolog.InfoLevel, "#%d %.3f %s\n", s.n, time.Since(s.started).Seconds(), s.p.CI.Neutral(l))
 }
 
 // maxLine is where a line without an end is broken.
@@ -217,46 +219,29 @@ func (p *Progress) Lint(w frontend.Warning) {
 		p.json.Warn().Str("rule", w.Rule).Str("at", w.Position.String()).Str("url", w.URL).Msg(w.Short)
 		return
 	}
-	p.printf(zerolog.WarnLevel, "WARN: %s\n", w)
+	p.printf(zerolog.WarnLevel, "WARN: %s\n", p.CI.Neutral([]byte(w.String())))
 }
-
-// around is how many lines of a Dockerfile are shown before and after the one in question.
-const around = 3
 
 // Explain writes what helps to understand err: the lines of the Dockerfile and
 // the last of what the step printed. JSON logs have the step's lines already.
 func (p *Progress) Explain(err error) {
-	var lines []graph.Line
-	var tail []string
-	if e, ok := errors.AsType[*frontend.Error](err); ok {
-		lines = e.Excerpt(around)
-	}
-	if e, ok := errors.AsType[*solve.Error](err); ok {
-		if n := len(e.Vertex.Positions); n > 0 {
-			lines = e.Vertex.Positions[n-1].Excerpt(around)
-		}
-		tail = p.Tail(e.Vertex)
-	}
 	if p.json != nil {
 		return
+	}
+	place, _ := Where(err)
+	var tail []string
+	if e, ok := errors.AsType[*solve.Error](err); ok {
+		tail = p.Tail(e.Vertex)
 	}
 	var b strings.Builder
 	if len(tail) > 0 {
 		b.WriteString("------ last output of the step\n")
 		for _, l := range tail {
-			fmt.Fprintf(&b, " > %s\n", l)
+			fmt.Fprintf(&b, " > %s\n", p.CI.Neutral([]byte(l)))
 		}
 	}
-	if len(lines) > 0 {
-		b.WriteString("------\n")
-		for _, l := range lines {
-			mark := "   "
-			if l.Marked {
-				mark = ">>>"
-			}
-			fmt.Fprintf(&b, "%4d | %s %s\n", l.Number, mark, l.Text)
-		}
-		b.WriteString("------\n")
+	if text := place.Excerpt(); text != "" {
+		b.WriteString("------\n" + string(p.CI.Neutral([]byte(text))) + "------\n")
 	}
 	p.printf(zerolog.ErrorLevel, "%s", b.String())
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -29,6 +30,9 @@ type Files struct {
 	// Metadata gets a JSON object with buildx's keys, and those of Extra.
 	Metadata string
 	Extra    map[string]any
+	// Timings gets Times as JSON.
+	Timings string
+	Times   any
 
 	Destinations []Destination
 	// Client does the PUTs; nil is http.DefaultClient.
@@ -62,6 +66,7 @@ func (f *Files) Write(ctx context.Context, a Artifact) error {
 		}),
 		put(f.NameTagDigest, func() ([]byte, error) { return f.lines(d.Digest, Destination.String), nil }),
 		put(f.Images, func() ([]byte, error) { return f.images(d.Digest) }),
+		put(f.Timings, func() ([]byte, error) { return document(f.Times) }),
 		put(f.Metadata, func() ([]byte, error) { return f.metadata(a, d) }),
 	)
 }
@@ -92,14 +97,17 @@ func (f *Files) metadata(a Artifact, d v1.Descriptor) ([]byte, error) {
 	m := map[string]any{}
 	maps.Copy(m, f.Extra)
 	m["containerimage.digest"] = d.Digest
-	m["containerimage.descriptor"] = d
 	if img, ok := a.(v1.Image); ok {
 		config, err := img.ConfigName()
 		if err != nil {
 			return nil, err
 		}
 		m["containerimage.config.digest"] = config
+		if d, err = annotated(d, img, config); err != nil {
+			return nil, err
+		}
 	}
+	m["containerimage.descriptor"] = d
 	var names []string
 	for _, n := range f.Destinations {
 		names = append(names, n.docker())
@@ -107,7 +115,25 @@ func (f *Files) metadata(a Artifact, d v1.Descriptor) ([]byte, error) {
 	if len(names) > 0 {
 		m["image.name"] = strings.Join(names, ",")
 	}
-	b, err := json.MarshalIndent(m, "", "  ")
+	return document(m)
+}
+
+// annotated is a descriptor with the annotations that BuildKit gives it.
+func annotated(d v1.Descriptor, img v1.Image, config v1.Hash) (v1.Descriptor, error) {
+	file, err := img.ConfigFile()
+	if err != nil {
+		return d, err
+	}
+	d = *d.DeepCopy()
+	d.Annotations = map[string]string{"config.digest": config.String()}
+	if !file.Created.IsZero() {
+		d.Annotations["org.opencontainers.image.created"] = file.Created.UTC().Format(time.RFC3339)
+	}
+	return d, nil
+}
+
+func document(v any) ([]byte, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
 	return append(b, '\n'), err
 }
 

@@ -37,13 +37,14 @@ var floor = map[string]int{
 	"solve":       6,
 	"build":       7,
 	"cli":         8,
+	"cli/flags":   0,
 }
 
 // owners are the only packages that may import what begins with a path.
 var owners = map[string][]string{
 	"github.com/moby/buildkit/":                            {"frontend"},
 	"github.com/rs/zerolog":                                {"build", "cli", "logging"},
-	"github.com/urfave/cli":                                {},
+	"github.com/urfave/cli":                                {"cli/flags"},
 	"github.com/go-git/":                                   {"op/source"},
 	"github.com/klauspost/":                                {"layer", "op/file"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},

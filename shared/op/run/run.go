@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/sandbox"
@@ -30,6 +31,9 @@ type Runner struct {
 	// host's name when it says nothing itself.
 	Resolv   []byte
 	Hostname string
+	// SnapshotTimeout is how long looking for a step's changes may take; 0 is as
+	// long as it takes.
+	SnapshotTimeout time.Duration
 }
 
 // Entitlements are the privileges that a Dockerfile may ask for (--allow).
@@ -126,7 +130,22 @@ func (r *Runner) runIn(ctx context.Context, root Root, op *graph.Exec, proc sand
 	if exit.Signal != 0 || exit.Code != 0 && !slices.Contains(op.ValidExitCodes, int32(exit.Code)) { //nolint:gosec // exit codes are below 256
 		return tree.Tree{}, &ExitError{Args: op.Args, Exit: exit}
 	}
-	return root.Commit(ctx)
+	return r.commit(ctx, root)
+}
+
+// commit takes the layer, in the time that there is.
+func (r *Runner) commit(ctx context.Context, root Root) (tree.Tree, error) {
+	if r.SnapshotTimeout <= 0 {
+		return root.Commit(ctx)
+	}
+	limit := fmt.Errorf("looking for what the step changed took longer than %s: %w", r.SnapshotTimeout, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.SnapshotTimeout, limit)
+	defer cancel()
+	t, err := root.Commit(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return t, err
 }
 
 // check refuses what is not offered.

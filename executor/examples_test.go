@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/shlex"
+	"go.yaml.in/yaml/v3"
+
+	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/cli/flags"
+)
+
+// warmerProgram has the flags of kaniko's warmer, by which its command lines in
+// the examples are read.
+func warmerProgram() *flags.Program {
+	return &flags.Program{Name: "warmer", Flags: slices.Concat([]flags.Flag{
+		{Name: "image", Short: "i", Kind: flags.List},
+		{Name: "dockerfile", Short: "d"},
+		{Name: "build-arg", Kind: flags.Pairs, Bare: true},
+		{Name: "cache-dir", Short: "c", Default: "/cache"},
+		{Name: "force", Short: "f", Kind: flags.Bool},
+		{Name: "cache-ttl", Kind: flags.Duration},
+		{Name: "platform", Aliases: []string{"customPlatform"}},
+	}, shared.PullFlags(), shared.LogFlags(""))}
+}
+
+// Every example is YAML, and every command line in it is one that the program takes.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../docs/examples/*")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	lines := 0
+	for _, f := range files {
+		t.Run(filepath.Base(f), func(t *testing.T) {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var found [][]string
+			if filepath.Ext(f) == ".yaml" {
+				found = fromYAML(t, string(text))
+			} else {
+				found = fromShell(t, string(text))
+			}
+			for _, l := range found {
+				takes(t, l)
+			}
+			lines += len(found)
+		})
+	}
+	if lines < 15 {
+		t.Errorf("%d command lines were found", lines)
+	}
+}
+
+// The command lines of the migration guide are taken, too.
+func TestMigrationGuide(t *testing.T) {
+	for _, f := range []string{"../docs/migrating-from-kaniko.md", "../README.md"} {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range fromShell(t, string(text)) {
+			takes(t, l)
+		}
+	}
+}
+
+func takes(t *testing.T, line []string) {
+	t.Helper()
+	p := program()
+	if line[0] == "warmer" {
+		p = warmerProgram()
+	}
+	s, err := p.Resolve(line[1:], nil)
+	if err != nil {
+		t.Errorf("%s: %v", strings.Join(line, " "), err)
+	}
+	if line[0] == "executor" && s.Command == "" && len(s.Args) > 0 {
+		t.Errorf("%s: arguments %q", strings.Join(line, " "), s.Args)
+	}
+}
+
+// fromYAML finds the containers and the scripts of every document.
+func fromYAML(t *testing.T, text string) (found [][]string) {
+	t.Helper()
+	dec := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		var doc any
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, walk(t, doc)...)
+	}
+}
+
+func walk(t *testing.T, v any) (found [][]string) {
+	t.Helper()
+	switch v := v.(type) {
+	case map[string]any:
+		if line := container(v); line != nil {
+			return [][]string{line}
+		}
+		if settings, ok := v["executor.yaml"].(string); ok {
+			path := filepath.Join(t.TempDir(), "executor.yaml")
+			if err := os.WriteFile(path, []byte(settings), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, []string{"executor", "--config", path})
+		}
+		for _, x := range v {
+			found = append(found, walk(t, x)...)
+		}
+	case []any:
+		for _, x := range v {
+			found = append(found, walk(t, x)...)
+		}
+	case string:
+		found = fromShell(t, v)
+	}
+	return found
+}
+
+// container is the command line of a container whose entry point is a program of ours.
+func container(m map[string]any) []string {
+	image, _ := m["image"].(string)
+	args, ok := m["args"].([]any)
+	if !ok || m["command"] != nil {
+		return nil
+	}
+	for _, name := range []string{"executor", "warmer"} {
+		if !strings.Contains(image, "/strake/"+name+":") {
+			continue
+		}
+		line := []string{name}
+		for _, a := range args {
+			if s, _ := a.(string); s != "$(params.EXTRA_ARGS)" { // Tekton puts a list there
+				line = append(line, s)
+			}
+		}
+		return line
+	}
+	return nil
+}
+
+var (
+	continued = regexp.MustCompile(`\\\n\s*`)
+	called    = regexp.MustCompile(`(?m)(?:^\s*|\| |run: )(?:/kaniko/)?(executor|warmer) (.*)$|strake/(executor|warmer):latest (.*)$`)
+)
+
+// fromShell finds the calls in a script.
+func fromShell(t *testing.T, text string) (found [][]string) {
+	t.Helper()
+	for _, m := range called.FindAllStringSubmatch(continued.ReplaceAllString(text, " "), -1) {
+		rest, _, _ := strings.Cut(m[2]+m[4], " | ")
+		rest, _, _ = strings.Cut(rest, " > ")
+		words, err := shlex.Split(rest)
+		if err != nil {
+			t.Fatalf("%s: %v", m[0], err)
+		}
+		found = append(found, append([]string{m[1] + m[3]}, words...))
+	}
+	return found
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/strake-build/strake/shared/frontend"
+	"github.com/strake-build/strake/shared/graph"
+	"github.com/strake-build/strake/shared/solve"
+)
+
+// around is how many lines of a Dockerfile are shown before and after the one in question.
+const around = 3
+
+// Place is where in a Dockerfile an error arose.
+type Place struct {
+	Step  string // the step, where one was running
+	Line  int    // 0 where it is about no line
+	Lines []graph.Line
+}
+
+// Where finds the place of an error, if it has one.
+func Where(err error) (p Place, ok bool) {
+	at := func(list []graph.Position) {
+		if n := len(list); n > 0 {
+			p.Line, p.Lines = list[n-1].Start, list[n-1].Excerpt(around)
+		}
+	}
+	if e, is := errors.AsType[*frontend.Error](err); is {
+		at(e.Positions)
+		ok = true
+	}
+	if e, is := errors.AsType[*solve.Error](err); is {
+		at(e.Vertex.Positions)
+		p.Step = e.Vertex.Name
+		ok = true
+	}
+	return p, ok
+}
+
+// Excerpt are the lines with their numbers, the one in question marked.
+func (p Place) Excerpt() string {
+	var b strings.Builder
+	for _, l := range p.Lines {
+		mark := "   "
+		if l.Marked {
+			mark = ">>>"
+		}
+		fmt.Fprintf(&b, "%4d | %s %s\n", l.Number, mark, l.Text)
+	}
+	return b.String()
+}
+
+// maxTermination is how much of a message Kubernetes keeps.
+const maxTermination = 4096
+
+// TerminationMessage writes why the program failed into the file that Kubernetes
+// reads when a container has ended. It is written only where it exists already
+// and is a plain file.
+func TerminationMessage(path, message string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil //nolint:nilerr // nobody wants it
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = f.WriteString(bounded(message, maxTermination))
+	return err
+}
+
+// bounded cuts a text between two characters.
+func bounded(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	const more = "…"
+	return strings.ToValidUTF8(s[:limit-len(more)], "") + more
+}
