@@ -12,7 +12,7 @@ import (
 func laterFlags() []string {
 	return []string{
 		"b", "bucket", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
-		"compressed-caching", "credential-helpers", "dryrun", "force-build-metadata", "git", "ignore-var-run",
+		"compressed-caching", "dryrun", "force-build-metadata", "git", "ignore-var-run",
 		"image-fs-extract-retry", "materialize", "no-push-cache", "pre-cleanup", "preserve-context", "skip-unused-stages",
 		"whitelist-var-run",
 	}
