@@ -100,6 +100,7 @@ func registryFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "registry-mirror", EnvVars: []string{"KANIKO_REGISTRY_MIRROR"}, Category: groupRegistry, Usage: "a mirror of Docker Hub: HOST[/PREFIX] (repeatable)"},
 		&cli.StringSliceFlag{Name: "registry-map", EnvVars: []string{"KANIKO_REGISTRY_MAP"}, Category: groupRegistry, Usage: "where a registry really is: FROM=TO[;FROM=TO] (repeatable, in order)"},
 		&cli.BoolFlag{Name: "skip-default-registry-fallback", Category: groupRegistry, Usage: "never ask the origin when a mirror or map has no answer"},
+		&cli.StringSliceFlag{Name: "registry-token-service", Category: groupRegistry, Usage: "a token service that may have the credential of a registry: REGISTRY=HOST (repeatable)"},
 		&cli.StringSliceFlag{Name: "credential-helpers", Category: groupRegistry, Usage: "where credentials may come from besides config files: env, google, ecr, acr, gitlab; empty for none (default: all)"},
 		&cli.IntFlag{Name: "image-download-retry", Category: groupRegistry, Usage: "more attempts at downloading base images"},
 		&cli.IntFlag{Name: "push-retry", Category: groupRegistry, Usage: "more attempts at pushing"},
