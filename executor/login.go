@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/credentials"
 	"github.com/strake-build/strake/shared/cli/flags"
 )
 
@@ -108,11 +109,15 @@ func storeLogin(host, user, password string) (path string, err error) {
 		return "", fmt.Errorf("read the logins: %w", err)
 	}
 	key := credentialKey(host)
+	path = filepath.Join(dockerConfig(), config.ConfigFileName)
+	if file.CredentialHelpers[key] == "" && file.CredentialsStore == "" {
+		return path, credentials.Store(path, host, user, password)
+	}
 	err = file.GetCredentialsStore(key).Store(types.AuthConfig{Username: user, Password: password, ServerAddress: key})
 	if err != nil {
 		return "", fmt.Errorf("store the login for %s: %w", host, err)
 	}
-	return filepath.Join(dockerConfig(), config.ConfigFileName), nil
+	return path, nil
 }
 
 func eraseLogin(host string) (path string, err error) {

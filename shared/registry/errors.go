@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -69,14 +70,16 @@ func (e *Error) hint() string {
 	case ErrNotFound:
 		return "check the name and the tag"
 	case ErrDenied:
-		return "check the name, and the credentials for " + e.Registry + " in the Docker configuration"
+		return e.deniedHint()
 	case ErrUnavailable:
 		return "try again later, or allow more retries"
 	case ErrUntrusted:
 		switch {
+		case errors.Is(e.Err, errRealm):
+			return "if the service belongs to " + e.Registry + ", allow it with --registry-token-service"
 		case isBadCertificate(e.Err):
 			return "give the CA of " + e.Registry + " with --registry-certificate, or use --skip-tls-verify-registry"
-		case errors.As(e.Err, new(tls.AlertError)):
+		case isAlert(e.Err):
 			return "if " + e.Registry + " wants a client certificate, give it with --registry-client-cert"
 		}
 		return "if " + e.Registry + " speaks plain HTTP only, allow it with --insecure-registry"
@@ -85,6 +88,25 @@ func (e *Error) hint() string {
 	}
 	return ""
 }
+
+func (e *Error) deniedHint() string {
+	d, ok := errors.AsType[*deniedError](e.Err)
+	switch {
+	case ok && d.origin == "":
+		return "no credentials for " + e.Registry + " were found; check the name, or log in: docker's config.json, or KANIKO_<HOST>_USER and _PASSWORD"
+	case ok:
+		return "check the name, and whether the credentials from " + d.origin + " may do this"
+	}
+	return "check the name, and the credentials for " + e.Registry
+}
+
+// deniedError is a refusal and where the credential came from; "" when there was none.
+type deniedError struct {
+	error
+	origin string
+}
+
+func (e *deniedError) Unwrap() error { return e.error }
 
 // failure makes err an *Error, unless it is one.
 func failure(op, ref string, at place, err error) error {
@@ -103,7 +125,7 @@ func kindOf(err error) error {
 	// Where plain HTTP may be tried after HTTPS, err holds what became of both.
 	te, answered := errors.AsType[*transport.Error](err)
 	switch {
-	case isBadCertificate(err):
+	case isBadCertificate(err), errors.Is(err, errRealm), isAlert(err):
 		return ErrUntrusted
 	case answered:
 		return kindOfAnswer(te)
@@ -153,9 +175,17 @@ func mayPass(status int) bool {
 func isUntrusted(err error) bool {
 	return isBadCertificate(err) ||
 		errors.Is(err, errPlain) ||
+		errors.Is(err, errRealm) ||
 		errors.Is(err, http.ErrSchemeMismatch) ||
 		errors.As(err, new(tls.RecordHeaderError)) ||
-		errors.As(err, new(tls.AlertError))
+		isAlert(err)
+}
+
+// isAlert tells whether the other side ended the handshake, as it does without
+// the client certificate it wants. crypto/tls has no exported type for that.
+func isAlert(err error) bool {
+	oe, ok := errors.AsType[*net.OpError](err)
+	return ok && oe.Op == "remote error"
 }
 
 func isBadCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }
