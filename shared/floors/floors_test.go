@@ -23,6 +23,7 @@ var floor = map[string]int{
 	"disposable":  1,
 	"layer":       1,
 	"sandbox":     1,
+	"credentials": 1,
 	"registry":    1,
 	"environment": 2,
 	"snapshot":    2,
