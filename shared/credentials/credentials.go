@@ -81,8 +81,9 @@ type entry struct {
 	get  func(ctx context.Context, target scope) (authn.AuthConfig, time.Time, error)
 }
 
-// errNone says that an entry has nothing after all.
-var errNone = errors.New("no credential")
+// ErrNone says that a Provider, or a credential program, has no credential for
+// the registry. That is passed over in silence, unlike other errors.
+var ErrNone = errors.New("no credential")
 
 // New reads the files and reports everything wrong with s at once. No program
 // is run and no network used yet.
@@ -155,7 +156,7 @@ func (k *Keychain) Find(ctx context.Context, repository string) (*Credential, er
 			return &Credential{AuthConfig: c, Origin: e.origin, Expires: until}, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case errors.Is(err, errNone), e.weak:
+		case errors.Is(err, ErrNone), e.weak:
 		default:
 			return nil, fmt.Errorf("%s: %w", e.origin, err)
 		}
@@ -271,7 +272,7 @@ func (k *Keychain) ask(ctx context.Context, e entry, target scope) (authn.AuthCo
 		return n.c, n.until, n.err
 	}
 	n.c, n.until, n.err = e.get(ctx, target)
-	none := n.err == nil || errors.Is(n.err, errNone)
+	none := n.err == nil || errors.Is(n.err, ErrNone)
 	// A cancelled question says nothing about the next one.
 	n.asked = ctx.Err() == nil && (none || e.weak)
 	if n.asked && !none {

@@ -104,7 +104,7 @@ func (l login) config() (authn.AuthConfig, error) {
 		c.IdentityToken, c.Password = c.Password, ""
 	}
 	if c == (authn.AuthConfig{}) {
-		return c, errNone
+		return c, ErrNone
 	}
 	return c, nil
 }

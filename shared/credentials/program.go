@@ -102,7 +102,7 @@ func (p Programs) get(ctx context.Context, helper, address string) (authn.AuthCo
 	case ctx.Err() != nil:
 		return authn.AuthConfig{}, fmt.Errorf("%s gave no answer within %v", file, limit)
 	case err != nil && out.says("credentials not found"):
-		return authn.AuthConfig{}, errNone
+		return authn.AuthConfig{}, ErrNone
 	case err != nil:
 		return authn.AuthConfig{}, fmt.Errorf("%s get: %w; run it by hand to see why (its output is not shown, as it may hold a secret)", file, err)
 	}
@@ -116,7 +116,7 @@ func answer(file string, b []byte) (authn.AuthConfig, error) {
 	}
 	switch {
 	case c.Username == "" && c.Secret == "":
-		return authn.AuthConfig{}, errNone
+		return authn.AuthConfig{}, ErrNone
 	case c.Username == tokenUser:
 		return authn.AuthConfig{Username: tokenUser, IdentityToken: c.Secret}, nil
 	}
