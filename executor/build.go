@@ -130,7 +130,12 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, &shared.UsageError{Err: err}
 	}
+	keys, err := c.keychain(x)
+	if err != nil {
+		return nil, err
+	}
 	o := registry.Options{
+		Keychain: keys,
 		Insecure: x.Bool("insecure"), InsecurePull: x.Bool("insecure-pull"), InsecureRegistries: x.StringSlice("insecure-registry"),
 		SkipTLSVerify: x.Bool("skip-tls-verify"), SkipTLSVerifyPull: x.Bool("skip-tls-verify-pull"),
 		SkipTLSVerifyRegistries: x.StringSlice("skip-tls-verify-registry"),

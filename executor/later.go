@@ -12,7 +12,7 @@ func laterFlags() map[string]string {
 	m := make(map[string]string)
 	for _, name := range []string{
 		"b", "bucket", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
-		"credential-helpers", "git", "no-push-cache",
+		"git", "no-push-cache",
 	} {
 		m[name] = "kaniko's flag is not in this release"
 	}

@@ -61,6 +61,14 @@ func PullFlags() []flags.Flag {
 			Doc: "never ask the origin when a mirror or map has no answer",
 		},
 		{
+			Name: "registry-token-service", Kind: flags.Pairs, Value: "REGISTRY=HOST", Group: GroupRegistry,
+			Doc: "a token service of another domain that may have the credential of a registry",
+		},
+		{
+			Name: "credential-helpers", Kind: flags.List, Value: "NAME", Group: GroupRegistry, State: flags.Kept,
+			Doc: "where credentials may come from besides config files: env, google, ecr, acr, gitlab; empty for none (default: all of them)",
+		},
+		{
 			Name: "image-download-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,
 			Doc: "more attempts at downloading base images, besides the retries that every request has",
 		},
