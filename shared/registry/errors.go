@@ -69,11 +69,13 @@ func (e *Error) hint() string {
 	case ErrNotFound:
 		return "check the name and the tag"
 	case ErrDenied:
-		return "check the name, and the credentials for " + e.Registry + " in the Docker configuration"
+		return e.deniedHint()
 	case ErrUnavailable:
 		return "try again later, or allow more retries"
 	case ErrUntrusted:
 		switch {
+		case errors.Is(e.Err, errRealm):
+			return "if the service belongs to " + e.Registry + ", allow it with --registry-token-service"
 		case isBadCertificate(e.Err):
 			return "give the CA of " + e.Registry + " with --registry-certificate, or use --skip-tls-verify-registry"
 		case errors.As(e.Err, new(tls.AlertError)):
@@ -85,6 +87,25 @@ func (e *Error) hint() string {
 	}
 	return ""
 }
+
+func (e *Error) deniedHint() string {
+	d, ok := errors.AsType[*deniedError](e.Err)
+	switch {
+	case ok && d.origin == "":
+		return "no credentials for " + e.Registry + " were found; check the name, or log in: docker's config.json, or KANIKO_<HOST>_USER and _PASSWORD"
+	case ok:
+		return "check the name, and whether the credentials from " + d.origin + " may do this"
+	}
+	return "check the name, and the credentials for " + e.Registry
+}
+
+// deniedError is a refusal and where the credential came from; "" when there was none.
+type deniedError struct {
+	error
+	origin string
+}
+
+func (e *deniedError) Unwrap() error { return e.error }
 
 // failure makes err an *Error, unless it is one.
 func failure(op, ref string, at place, err error) error {
@@ -103,7 +124,7 @@ func kindOf(err error) error {
 	// Where plain HTTP may be tried after HTTPS, err holds what became of both.
 	te, answered := errors.AsType[*transport.Error](err)
 	switch {
-	case isBadCertificate(err):
+	case isBadCertificate(err), errors.Is(err, errRealm):
 		return ErrUntrusted
 	case answered:
 		return kindOfAnswer(te)
@@ -153,6 +174,7 @@ func mayPass(status int) bool {
 func isUntrusted(err error) bool {
 	return isBadCertificate(err) ||
 		errors.Is(err, errPlain) ||
+		errors.Is(err, errRealm) ||
 		errors.Is(err, http.ErrSchemeMismatch) ||
 		errors.As(err, new(tls.RecordHeaderError)) ||
 		errors.As(err, new(tls.AlertError))

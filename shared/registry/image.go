@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 
 	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -53,9 +55,10 @@ type found struct {
 // machine's. A reference to a single image is taken whatever its platform.
 //
 // Maps and mirrors are asked first, in order. One that does not know the
-// reference, does not answer, or does not let us in is passed over with a
-// notice; one whose certificate or content is wrong ends the search, as does
-// one that has the reference but not the platform.
+// reference, does not answer, or answers with a fault of its own (5xx) is passed
+// over with a notice. One that does not let us in, whose certificate or content
+// is wrong, or that has the reference but not the platform, ends the search: to
+// go on elsewhere would hide what is wrong, or get something else.
 //
 // Equal questions are asked once in a client's life. Errors are *Error.
 func (c *Client) Image(ctx context.Context, ref string, p *v1.Platform) (*Image, error) {
@@ -119,7 +122,9 @@ func (c *Client) findAt(ctx context.Context, at place, r reference) (*found, err
 }
 
 func passesOver(err error) bool {
-	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrDenied)
+	te, answered := errors.AsType[*transport.Error](err)
+	busy := answered && te.StatusCode == http.StatusTooManyRequests
+	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) && !busy
 }
 
 // verdict is one error for all places. The origin's word counts; without it,
@@ -127,7 +132,7 @@ func passesOver(err error) bool {
 func verdict(places []candidate, errs []error) error {
 	main := len(errs) - 1
 	if !places[main].origin {
-		for _, kind := range []error{ErrNotFound, ErrDenied, ErrUnavailable} {
+		for _, kind := range []error{ErrNotFound, ErrUnavailable} {
 			for i, err := range errs {
 				if errors.Is(err, kind) {
 					main = i

@@ -7,15 +7,17 @@ package registry
 
 import (
 	"errors"
+	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // Options says how registries are reached. The zero value verifies TLS, speaks
-// plain HTTP to this machine only, and takes credentials from the Docker
-// configuration.
+// plain HTTP to this machine only, and has no credentials.
 //
 // Hosts are written as in references: "host" or "host:port"; docker.io and
 // index.docker.io are the same.
@@ -45,9 +47,18 @@ type Options struct {
 	// ClientCerts are "certificate,key" (PEM files) by host, shown to that host only.
 	ClientCerts map[string]string
 
-	// Keychain has the credentials; nil means authn.DefaultKeychain. It is asked
-	// for the repository that is really contacted, never for the origin of a mirror.
+	// Keychain has the credentials; nil means there are none. It is asked for the
+	// repository that is really contacted, never for the origin of a mirror.
+	// Authenticators with a method Origin() string say where a credential was
+	// found, for errors.
 	Keychain authn.Keychain
+	// TokenServices are hosts, by registry, that may have the registry's
+	// credential in exchange for a token, besides those of the registry's own
+	// domain.
+	TokenServices map[string]string
+
+	// Proxy chooses the proxy for a request; nil means http.ProxyFromEnvironment.
+	Proxy func(*http.Request) (*url.URL, error)
 
 	UserAgent string
 	// HTTP1 keeps to HTTP/1.1, which some registries and proxies serve faster.
@@ -77,7 +88,10 @@ type Client struct {
 	retry  *retrier
 	stall  time.Duration // how long a download may give no byte before it is asked again
 
+	realms realms
+
 	sessions memo[sessionKey, *session]
+	pings    memo[pingKey, *transport.Challenge]
 	roots    memo[string, *found]
 	images   memo[imageKey, *Image]
 	uploads  memo[blobKey, struct{}]
@@ -100,15 +114,16 @@ func New(o Options) (*Client, error) {
 		stall:     time.Minute,
 	}
 	if c.keychain == nil {
-		c.keychain = authn.DefaultKeychain
+		c.keychain = authn.NewMultiKeychain()
 	}
 	if c.notice == nil {
 		c.notice = func(string) {}
 	}
-	var errs [3]error
+	var errs [4]error
 	c.routes, errs[0] = newRoutes(o.Maps, o.Mirrors, o.SkipDefaultFallback)
 	c.plain, errs[1] = newPlainHTTP(o)
 	c.tls, errs[2] = newTLSSettings(o)
+	c.realms, errs[3] = newRealms(o.TokenServices)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

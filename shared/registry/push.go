@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -174,9 +175,13 @@ func (s *session) has(ctx context.Context, id string, digest v1.Hash) bool {
 // commit puts a manifest, and the referrers' fallback tag where its subject
 // needs one.
 func (s *session) commit(ctx context.Context, id string, t remote.Taggable, digest v1.Hash) error {
-	// The session's transport authenticates and repeats; go-containerregistry
-	// takes it as it is, and is told not to repeat on top.
-	pusher, err := remote.NewPusher(remote.WithTransport(s.rt), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
+	// The session's transport authenticates and repeats: go-containerregistry is
+	// handed it as one that has logged in, and told not to repeat on top.
+	rt, err := transport.FromToken(s.repo.Registry, authn.Anonymous, s.rt, &transport.Challenge{}, nil)
+	if err != nil {
+		return err
+	}
+	pusher, err := remote.NewPusher(remote.WithTransport(rt), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
 	if err != nil {
 		return err
 	}

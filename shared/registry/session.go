@@ -23,6 +23,7 @@ type session struct {
 	repo   name.Repository
 	rt     http.RoundTripper
 	client *http.Client
+	origin string // where the credential was found; "" for nobody's
 }
 
 type sessionKey struct {
@@ -57,12 +58,39 @@ func (c *Client) open(ctx context.Context, k sessionKey) (*session, error) {
 		others: c.tls.pool(k.dir, k.at.host, false),
 	}
 	rt := transport.NewUserAgent(c.retry.over(way), c.userAgent)
-	rt, err = transport.NewWithContext(ctx, reg, auth, rt, scopes(k, repo))
+	// What a registry says about logins is the same for all its repositories.
+	said, err := c.pings.do(ctx, pingKey{k.dir, k.at.host}, func() (*transport.Challenge, error) { return transport.Ping(ctx, reg, rt) })
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: rt, CheckRedirect: checkRedirect}
-	return &session{c: c, at: k.at, repo: repo, rt: rt, client: client}, nil
+	l := &login{next: rt, reg: reg, scheme: "https", auth: auth, realms: c.realms, scopes: scopes(k, repo)}
+	if said.Insecure {
+		l.scheme = "http"
+	}
+	if strings.EqualFold(said.Scheme, "bearer") {
+		l.challenge = said
+	}
+	if _, err := l.current(ctx); err != nil {
+		return nil, withOrigin(err, originOf(auth))
+	}
+	client := &http.Client{Transport: l, CheckRedirect: checkRedirect}
+	return &session{c: c, at: k.at, repo: repo, rt: l, client: client, origin: originOf(auth)}, nil
+}
+
+type pingKey struct {
+	dir  direction
+	host string
+}
+
+// originOf says where a credential was found, for keychains that tell.
+func originOf(a authn.Authenticator) string {
+	if a == authn.Anonymous {
+		return ""
+	}
+	if o, ok := a.(interface{ Origin() string }); ok {
+		return o.Origin()
+	}
+	return "the keychain"
 }
 
 func scopes(k sessionKey, repo name.Repository) []string {
@@ -108,7 +136,18 @@ func (s *session) send(req *http.Request, want ...int) (*http.Response, error) {
 		return resp, nil
 	}
 	defer discard(resp.Body)
-	return resp, transport.CheckError(resp, want...)
+	return resp, s.refused(transport.CheckError(resp, want...))
+}
+
+// refused notes on a refusal whose credential was refused.
+func (s *session) refused(err error) error { return withOrigin(err, s.origin) }
+
+func withOrigin(err error, origin string) error {
+	te, ok := errors.AsType[*transport.Error](err)
+	if !ok || te.StatusCode != http.StatusUnauthorized && te.StatusCode != http.StatusForbidden {
+		return err
+	}
+	return &deniedError{err, origin}
 }
 
 // way is how a registry is reached. It holds the rules that no header, no

@@ -95,10 +95,9 @@ func TestTokenIsRenewed(t *testing.T) {
 }
 
 func TestMirrors(t *testing.T) {
-	notFound, busy, denied := registrytest.New(t), registrytest.New(t), registrytest.New(t)
+	notFound, busy := registrytest.New(t), registrytest.New(t)
 	good, dead := registrytest.New(t), registrytest.New(t)
 	busy.Fail(registrytest.Fault{Status: http.StatusBadGateway})
-	denied.Require(registrytest.Auth{User: "u", Password: "p"})
 	dead.Close()
 	img := registrytest.Image(t, "linux/amd64")
 	good.Push(t, "hub/library/app:1", img)
@@ -106,7 +105,7 @@ func TestMirrors(t *testing.T) {
 	var mu sync.Mutex
 	var notices []string
 	c := client(t, registry.Options{
-		Mirrors:             []string{notFound.Host, busy.Host, denied.Host, dead.Host, good.Host + "/hub"},
+		Mirrors:             []string{notFound.Host, busy.Host, dead.Host, good.Host + "/hub"},
 		SkipDefaultFallback: true,
 		Retries:             1,
 		Notice: func(s string) {
@@ -123,13 +122,44 @@ func TestMirrors(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	read(t, got.Layers[0])
-	if len(notices) != 4 || !strings.Contains(notices[3], "going on with "+good.Host) {
+	if len(notices) != 3 || !strings.Contains(notices[2], "going on with "+good.Host) {
 		t.Errorf("notices: %q", notices)
 	}
 	// Nobody has it: the one that may still have it counts.
 	if _, err := c.Image(t.Context(), "app:2", nil); !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "before that") {
 		t.Error(err)
 	}
+}
+
+// A mirror that refuses, or is not who it says, is not passed over in silence.
+func TestWhatEndsTheSearch(t *testing.T) {
+	for name, spoil := range map[string]func(mirror *registrytest.Server){
+		"401": func(m *registrytest.Server) { m.Require(registrytest.Auth{User: "u", Password: "p"}) },
+		"403": func(m *registrytest.Server) { m.Fail(registrytest.Fault{Status: http.StatusForbidden}) },
+		"429": func(m *registrytest.Server) { m.Fail(registrytest.Fault{Status: http.StatusTooManyRequests}) },
+		"400": func(m *registrytest.Server) { m.Fail(registrytest.Fault{Status: http.StatusBadRequest}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mirror, origin := registrytest.New(t), registrytest.New(t)
+			origin.Push(t, "app:1", registrytest.Image(t, "linux/amd64"))
+			spoil(mirror)
+			c := client(t, registry.Options{Maps: []string{origin.Host + "=" + mirror.Host}})
+			_, err := c.Image(t.Context(), origin.Ref("app:1"), nil)
+			if err == nil || !strings.Contains(err.Error(), mirror.Host) {
+				t.Errorf("%v; want an error that names %s", err, mirror.Host)
+			}
+			if n := len(origin.Requests()); n > 0 {
+				t.Errorf("the origin was asked %d times", n)
+			}
+		})
+	}
+	t.Run("certificate", func(t *testing.T) {
+		mirror, origin := registrytest.NewTLS(t), registrytest.New(t)
+		c := client(t, registry.Options{Maps: []string{origin.Host + "=" + mirror.Host}})
+		if _, err := c.Image(t.Context(), origin.Ref("app:1"), nil); !errors.Is(err, registry.ErrUntrusted) || len(origin.Requests()) > 0 {
+			t.Errorf("%v; the origin was asked %d times", err, len(origin.Requests()))
+		}
+	})
 }
 
 func TestMapKeepsTheOriginsWord(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -60,6 +61,7 @@ type tlsSettings struct {
 	roots     map[string]*x509.CertPool
 	certs     map[string]*tls.Certificate
 	http1     bool
+	proxy     func(*http.Request) (*url.URL, error)
 
 	mu    sync.Mutex
 	pools map[tlsKey]*http.Transport
@@ -81,7 +83,11 @@ func newTLSSettings(o Options) (*tlsSettings, error) {
 		roots:     make(map[string]*x509.CertPool),
 		certs:     make(map[string]*tls.Certificate),
 		http1:     o.HTTP1,
+		proxy:     o.Proxy,
 		pools:     make(map[tlsKey]*http.Transport),
+	}
+	if s.proxy == nil {
+		s.proxy = http.ProxyFromEnvironment
 	}
 	for _, h := range slices.Sorted(maps.Keys(o.Certificates)) {
 		errs = append(errs, s.addCA(h, o.Certificates[h]))
@@ -157,7 +163,7 @@ func (s *tlsSettings) transport(k tlsKey) *http.Transport {
 		conf.Certificates = []tls.Certificate{*c}
 	}
 	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 s.proxy,
 		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   20 * time.Second,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -45,18 +44,39 @@ func (p *Pusher) Upload(ctx context.Context, l v1.Layer) error {
 	return nil
 }
 
+// upload is a blob on its way into a repository.
+type upload struct {
+	p      *Pusher
+	s      *session
+	layer  v1.Layer
+	digest v1.Hash
+	size   int64
+
+	at      *url.URL // where an attempt broke off
+	got     int64    // bytes the registry had there
+	most    int64    // got, at its greatest
+	resumed bool
+}
+
 func (p *Pusher) upload(ctx context.Context, l v1.Layer, digest v1.Hash) error {
 	s, err := p.session(ctx, "")
 	if err != nil {
 		return err
 	}
+	u := &upload{p: p, s: s, layer: l, digest: digest}
+	if u.size, err = l.Size(); err != nil {
+		return err
+	}
 	for attempt := 0; ; attempt++ {
-		err := p.tryUpload(ctx, s, l, digest)
+		err := u.try(ctx)
 		if err == nil {
 			p.c.seen.add(p.ref.place, digest)
 			return nil
 		}
-		if attempt >= p.c.retry.extra || ctx.Err() != nil || !mayUploadAgain(err) || p.c.retry.held(p.ref.host) > p.c.retry.obey {
+		if u.got-u.most >= progress {
+			attempt, u.most = 0, u.got // slow, but it gets on
+		}
+		if attempt >= p.c.retry.extra || ctx.Err() != nil || !u.mayGoOn(err) || p.c.retry.held(p.ref.host) > p.c.retry.obey {
 			return err
 		}
 		if err := sleep(ctx, p.c.retry.pause(attempt)); err != nil {
@@ -65,8 +85,8 @@ func (p *Pusher) upload(ctx context.Context, l v1.Layer, digest v1.Hash) error {
 	}
 }
 
-// mayUploadAgain: an upload the registry lost track of begins anew as well.
-func mayUploadAgain(err error) bool {
+// mayGoOn: an upload the registry lost track of, or put together wrongly, begins anew.
+func (u *upload) mayGoOn(err error) bool {
 	if kindOf(err) == ErrUnavailable {
 		return true
 	}
@@ -75,16 +95,19 @@ func mayUploadAgain(err error) bool {
 		return false
 	}
 	for _, d := range te.Errors {
-		if d.Code == transport.BlobUploadUnknownErrorCode || d.Code == transport.BlobUploadInvalidErrorCode {
+		switch d.Code {
+		case transport.BlobUploadUnknownErrorCode, transport.BlobUploadInvalidErrorCode:
 			return true
+		case transport.DigestInvalidErrorCode:
+			return u.resumed
 		}
 	}
 	return te.StatusCode == http.StatusRequestedRangeNotSatisfiable
 }
 
-// tryUpload does it once.
-func (p *Pusher) tryUpload(ctx context.Context, s *session, l v1.Layer, digest v1.Hash) error {
-	resp, err := s.do(ctx, http.MethodHead, s.url("blobs", digest.String()), nil, http.StatusOK)
+// try does it once: not at all, by a mount, by the rest of what broke off, or whole.
+func (u *upload) try(ctx context.Context) error {
+	resp, err := u.s.do(ctx, http.MethodHead, u.s.url("blobs", u.digest.String()), nil, http.StatusOK)
 	if err == nil {
 		discard(resp.Body)
 		return nil
@@ -93,16 +116,20 @@ func (p *Pusher) tryUpload(ctx context.Context, s *session, l v1.Layer, digest v
 	if k := kindOf(err); k != ErrNotFound && k != ErrDenied {
 		return err
 	}
-	at, err := p.mount(ctx, l, digest)
+	if u.resumed = u.status(ctx); u.resumed {
+		return u.rest(ctx)
+	}
+	at, err := u.p.mount(ctx, u.layer, u.digest)
 	if err == nil && at == nil {
 		return nil
 	}
 	if err != nil || at == nil {
-		if at, err = s.beginUpload(ctx); err != nil {
+		if at, err = u.s.beginUpload(ctx); err != nil {
 			return err
 		}
 	}
-	return s.sendBlob(ctx, at, l, digest)
+	u.at, u.got = at, 0
+	return u.finish(ctx, 0)
 }
 
 var errNoSource = errors.New("no source to mount from")
@@ -170,30 +197,3 @@ func location(resp *http.Response) (*url.URL, error) {
 	return u, nil
 }
 
-// sendBlob sends a blob in one piece.
-func (s *session) sendBlob(ctx context.Context, at *url.URL, l v1.Layer, digest v1.Hash) error {
-	q := at.Query()
-	q.Set("digest", digest.String())
-	at.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(once(ctx), http.MethodPut, at.String(), nil)
-	if err != nil {
-		return err
-	}
-	src := &source{open: l.Compressed}
-	req.Header.Set("Content-Type", "application/octet-stream")
-	req.Body = src.body()
-	req.GetBody = func() (io.ReadCloser, error) { return src.body(), nil }
-	if req.ContentLength, err = l.Size(); err != nil {
-		return err
-	}
-	if req.ContentLength == 0 {
-		// To net/http, a body of length 0 is one of unknown length.
-		req.Body, req.GetBody = http.NoBody, func() (io.ReadCloser, error) { return http.NoBody, nil }
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return src.blame(err)
-	}
-	defer discard(resp.Body)
-	return transport.CheckError(resp, http.StatusCreated, http.StatusOK, http.StatusNoContent)
-}
