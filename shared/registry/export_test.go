@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"net/url"
 	"time"
 )
@@ -42,4 +43,14 @@ func MayLead(from, to string) error {
 		panic("not a URL")
 	}
 	return mayLead(f, u)
+}
+
+// CheckRealm tells whether a token service may have a registry's credential.
+func CheckRealm(services map[string]string, registry, realm string, plain bool) error {
+	r, err := newRealms(services)
+	if err != nil {
+		return err
+	}
+	_, err = r.check(registry, &transport.Challenge{Parameters: map[string]string{"realm": realm}, Insecure: plain})
+	return err
 }

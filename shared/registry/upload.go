@@ -79,6 +79,9 @@ func (p *Pusher) upload(ctx context.Context, l v1.Layer, digest v1.Hash) error {
 		if attempt >= p.c.retry.extra || ctx.Err() != nil || !u.mayGoOn(err) || p.c.retry.held(p.ref.host) > p.c.retry.obey {
 			return err
 		}
+		if u.resumed && errors.As(err, new(*transport.Error)) {
+			u.at = nil // it answered, and will not have the rest
+		}
 		if err := sleep(ctx, p.c.retry.pause(attempt)); err != nil {
 			return err
 		}
@@ -196,4 +199,3 @@ func location(resp *http.Response) (*url.URL, error) {
 	}
 	return u, nil
 }
-

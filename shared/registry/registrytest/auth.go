@@ -14,6 +14,13 @@ type Auth struct {
 	// Bearer asks for a token of the server's own token service, which gives
 	// one for User and Password only.
 	Bearer bool
+	// Realm is the token service that is named; "" means the server's own.
+	Realm string
+	// Life is what tokens say they are good for, in seconds; 0 says nothing.
+	// They are good until Expire.
+	Life int
+	// Identity, if set, is a refresh token that is as good as User and Password.
+	Identity string
 	// May, if set, limits what tokens are given for: a repository and "pull" or "push".
 	May func(repo, action string) bool
 }
@@ -42,6 +49,9 @@ func (s *Server) admit(w http.ResponseWriter, req *http.Request) bool {
 	}
 	user, pass, _ := req.BasicAuth()
 	known := user == a.User && pass == a.Password
+	if a.Identity != "" && req.Method == http.MethodPost {
+		known = req.FormValue("refresh_token") == a.Identity
+	}
 	if req.URL.Path == "/token" {
 		s.token(w, req, known)
 		return false
@@ -58,7 +68,11 @@ func (s *Server) admit(w http.ResponseWriter, req *http.Request) bool {
 	if have, ok := s.tokens[token]; ok && (need == "" || slices.Contains(have, need)) {
 		return true
 	}
-	challenge := fmt.Sprintf(`Bearer realm="%s/token",service="test"`, s.http.URL)
+	realm := a.Realm
+	if realm == "" {
+		realm = s.http.URL + "/token"
+	}
+	challenge := fmt.Sprintf(`Bearer realm="%s",service="test"`, realm)
 	if repo, action, ok := strings.Cut(need, ":"); ok {
 		challenge += fmt.Sprintf(`,scope="repository:%s:%s"`, repo, action)
 	}
@@ -88,7 +102,11 @@ func (s *Server) token(w http.ResponseWriter, req *http.Request, known bool) {
 		return
 	}
 	var have []string
-	for _, sc := range req.URL.Query()["scope"] {
+	scopes := req.URL.Query()["scope"]
+	if req.Method == http.MethodPost {
+		scopes = strings.Fields(req.FormValue("scope"))
+	}
+	for _, sc := range scopes {
 		parts := strings.Split(sc, ":")
 		if len(parts) != 3 {
 			continue
@@ -101,7 +119,11 @@ func (s *Server) token(w http.ResponseWriter, req *http.Request, known bool) {
 	}
 	t := fmt.Sprintf("token-%d", len(s.log))
 	s.tokens[t] = have
-	_ = json.NewEncoder(w).Encode(map[string]string{"token": t})
+	answer := map[string]any{"token": t}
+	if s.auth.Life > 0 {
+		answer["expires_in"] = s.auth.Life
+	}
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
 func refuse(w http.ResponseWriter) {

@@ -33,6 +33,8 @@ type Fault struct {
 	ResetAt  int64
 	Lose     bool // do what was asked, then break the connection without an answer
 	NoRanges bool // ignore Range
+	Cut      bool // take CutAt bytes of the request's body only, then break the connection
+	CutAt    int64
 }
 
 type fault struct {
@@ -92,17 +94,20 @@ func (f *fault) before(w http.ResponseWriter, req *http.Request) bool {
 	return true
 }
 
-func (f *fault) changes() bool { return f.Alter != nil || f.Reset || f.Stall || f.Lose }
+func (f *fault) changes() bool { return f.Alter != nil || f.Reset || f.Stall || f.Lose || f.Cut }
 
 // around asks the registry, and spoils the answer.
 func (f *fault) around(w http.ResponseWriter, req *http.Request, next http.Handler) {
 	rec := httptest.NewRecorder()
+	if f.Cut {
+		req.Body = &cutBody{req.Body, f.CutAt}
+	}
 	next.ServeHTTP(rec, req)
 	body := rec.Body.Bytes()
 	if f.Alter != nil {
 		body = f.Alter(append([]byte(nil), body...))
 	}
-	if f.Lose {
+	if f.Lose || f.Cut {
 		reset(w)
 		return
 	}

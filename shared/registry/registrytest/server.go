@@ -2,6 +2,7 @@
 package registrytest
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/pem"
 	"io"
@@ -31,6 +32,7 @@ type Server struct {
 	http  *httptest.Server
 	inner http.Handler
 	blobs *blobs
+	up    *uploads
 
 	mu     sync.Mutex
 	faults []*fault
@@ -43,6 +45,7 @@ type Server struct {
 type Request struct {
 	Method, Path, Query string
 	Header              http.Header
+	Body                string // of small ones that are no part of a blob
 }
 
 // New starts a registry that speaks plain HTTP and ends with the test.
@@ -76,7 +79,7 @@ func start(t testing.TB, address string, run func(*httptest.Server)) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{blobs: newBlobs(), tokens: make(map[string][]string)}
+	s := &Server{blobs: newBlobs(), up: &uploads{m: make(map[string][]byte)}, tokens: make(map[string][]string)}
 	s.inner = registry.New(
 		registry.WithReferrersSupport(true),
 		registry.WithBlobHandler(s.blobs),
@@ -205,9 +208,34 @@ func (s *Server) Count(method, path string) int {
 	return n
 }
 
+// Saw tells whether a text came in any request: its address, its headers (those
+// of basic authentication taken apart), or its body.
+func (s *Server) Saw(text string) bool {
+	for _, r := range s.Requests() {
+		user, password, _ := (&http.Request{Header: r.Header}).BasicAuth()
+		var b strings.Builder
+		_ = r.Header.Write(&b)
+		if strings.Contains(strings.Join([]string{r.Path, r.Query, r.Body, user, password, b.String()}, "\n"), text) {
+			return true
+		}
+	}
+	return false
+}
+
+// smallBody reads a body that is no blob's, and puts it back.
+func smallBody(req *http.Request) string {
+	if req.ContentLength <= 0 || req.ContentLength > 64<<10 || strings.Contains(req.URL.Path, "/blobs/") {
+		return ""
+	}
+	b, _ := io.ReadAll(req.Body)
+	req.Body = io.NopCloser(bytes.NewReader(b))
+	return string(b)
+}
+
 func (s *Server) serve(w http.ResponseWriter, req *http.Request) {
+	body := smallBody(req)
 	s.mu.Lock()
-	s.log = append(s.log, Request{req.Method, req.URL.Path, req.URL.RawQuery, req.Header.Clone()})
+	s.log = append(s.log, Request{req.Method, req.URL.Path, req.URL.RawQuery, req.Header.Clone(), body})
 	f := s.match(req)
 	s.mu.Unlock()
 	if f != nil && f.before(w, req) {
@@ -216,10 +244,17 @@ func (s *Server) serve(w http.ResponseWriter, req *http.Request) {
 	if !s.admit(w, req) {
 		return
 	}
-	next := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { s.blobs.serve(w, req, s.inner) })
+	next := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { s.blobs.serve(w, req, http.HandlerFunc(s.rest)) })
 	if f != nil && f.changes() {
 		f.around(w, req, next)
 		return
 	}
 	next(w, req)
+}
+
+// rest answers all but mounts.
+func (s *Server) rest(w http.ResponseWriter, req *http.Request) {
+	if !s.up.serve(w, req, s.blobs) {
+		s.inner.ServeHTTP(w, req)
+	}
 }
