@@ -127,7 +127,8 @@ func (c *command) runGrouped(ctx context.Context, b *build.Builder, req build.Re
 func (c *command) client(x *cli.Context) (*registry.Client, error) {
 	certs, err1 := hostFiles(x, "registry-certificate")
 	clientCerts, err2 := hostFiles(x, "registry-client-cert")
-	if err := errors.Join(err1, err2); err != nil {
+	services, err3 := hostFiles(x, "registry-token-service")
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, &shared.UsageError{Err: err}
 	}
 	keys, err := c.keychain(x)
@@ -135,7 +136,7 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 		return nil, err
 	}
 	o := registry.Options{
-		Keychain: keys,
+		Keychain: keys, TokenServices: services,
 		Insecure: x.Bool("insecure"), InsecurePull: x.Bool("insecure-pull"), InsecureRegistries: x.StringSlice("insecure-registry"),
 		SkipTLSVerify: x.Bool("skip-tls-verify"), SkipTLSVerifyPull: x.Bool("skip-tls-verify-pull"),
 		SkipTLSVerifyRegistries: x.StringSlice("skip-tls-verify-registry"),

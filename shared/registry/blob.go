@@ -117,7 +117,7 @@ func (r *blobReader) pauseAfter(err error) error {
 		r.faults = 0
 	}
 	r.faultAt = r.off
-	if r.faults >= r.s.c.retry.extra {
+	if r.faults >= r.s.c.retry.extra+r.s.c.layer {
 		if err == io.EOF {
 			err = &netError{io.ErrUnexpectedEOF}
 		}

@@ -91,6 +91,17 @@ func TestBlobGivesUp(t *testing.T) {
 	}
 }
 
+// With LayerRetries, a layer that breaks off more often than Retries allows still comes.
+func TestLayerRetries(t *testing.T) {
+	for retries, ok := range map[int]bool{0: false, 3: true} {
+		s, l, want := bigLayer(t, registry.Options{Retries: 1, LayerRetries: retries})
+		s.Fail(registrytest.Fault{Path: "/blobs/", Reset: true, ResetAt: 100, Times: 3})
+		if got, err := readAll(t.Context(), l); ok != (err == nil && bytes.Equal(got, want)) {
+			t.Errorf("%d more retries: %d of %d bytes, %v", retries, len(got), len(want), err)
+		}
+	}
+}
+
 func TestBlobStalls(t *testing.T) {
 	s, l, want := bigLayer(t, registry.Options{})
 	s.Fail(registrytest.Fault{Path: "/blobs/", Stall: true, ResetAt: 1 << 20, Times: 1})

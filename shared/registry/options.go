@@ -66,6 +66,9 @@ type Options struct {
 	// Retries is how often a request that may be repeated is repeated after a
 	// fault that may pass. 0 means DefaultRetries, less than 0 means never.
 	Retries int
+	// LayerRetries is how many times more the download of a layer may break off
+	// without getting on. A download always goes on where it was.
+	LayerRetries int
 	// Notice is told, in a line, what went another way than planned: a mirror
 	// passed over, a warning of a registry. It may be called from several
 	// goroutines; nil means nobody listens.
@@ -86,6 +89,7 @@ type Client struct {
 	tls    *tlsSettings
 	plain  plainHTTP
 	retry  *retrier
+	layer  int           // Options.LayerRetries
 	stall  time.Duration // how long a download may give no byte before it is asked again
 
 	realms realms
@@ -111,6 +115,7 @@ func New(o Options) (*Client, error) {
 		userAgent: o.UserAgent,
 		notice:    o.Notice,
 		retry:     newRetrier(o.Retries),
+		layer:     max(o.LayerRetries, 0),
 		stall:     time.Minute,
 	}
 	if c.keychain == nil {

@@ -13,7 +13,9 @@ import (
 func TestRetries(t *testing.T) {
 	for name, f := range map[string]registrytest.Fault{
 		"500":                {Status: 500},
+		"408":                {Status: 408},
 		"502":                {Status: 502, Body: "<html>"},
+		"504":                {Status: 504},
 		"429":                {Status: 429, Header: http.Header{"Retry-After": {"0"}}},
 		"429 without a word": {Status: 429},
 		"522":                {Status: 522},
