@@ -65,24 +65,27 @@ func (c *cutter) carry(client net.Conn, to string, after int64) {
 	}
 }
 
-// TestUploadGoesOn: a large layer arrives over a connection that breaks more often than there are retries, and little is
-// sent twice where the registry says what it has.
+// TestUploadGoesOn: a large layer arrives over a connection that breaks. Version 3 says what it has, so it may break more
+// often than there are retries, and little is sent twice. Version 2 refuses the question; there the layer begins anew.
 func TestUploadGoesOn(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 2<<20) // 32 MiB
 	layer := static.NewLayer(content, types.OCILayer)
-	for version, program := range distributions {
+	for version, cuts := range map[string]int32{"v2": 2, "v3": registry.DefaultRetries + 2} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			c := newCutter(t, startDistribution(t, nil, program, setting{}), 6<<20)
-			c.cuts.Store(5)
+			c := newCutter(t, startDistribution(t, nil, distributions[version], setting{}), 6<<20)
+			c.cuts.Store(cuts)
 			p, err := newClient(t, registry.Options{}).Pusher(c.host + "/big:1")
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = p.Upload(t.Context(), layer)
-			t.Logf("%d MiB sent for %d, %d cuts left: %v", c.sent.Load()>>20, len(content)>>20, c.cuts.Load(), err)
-			if version == "v3" && (err != nil || c.sent.Load() > 2*int64(len(content))) {
-				t.Errorf("%v after %d MiB", err, c.sent.Load()>>20)
+			if err := p.Upload(t.Context(), layer); err != nil {
+				t.Error(err)
+			}
+			sent := c.sent.Load()
+			t.Logf("%d MiB sent for %d", sent>>20, len(content)>>20)
+			if version == "v3" && sent > int64(len(content))*3/2 {
+				t.Errorf("%d bytes sent for %d", sent, len(content))
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -78,7 +79,7 @@ func (e *Error) hint() string {
 			return "if the service belongs to " + e.Registry + ", allow it with --registry-token-service"
 		case isBadCertificate(e.Err):
 			return "give the CA of " + e.Registry + " with --registry-certificate, or use --skip-tls-verify-registry"
-		case errors.As(e.Err, new(tls.AlertError)):
+		case isAlert(e.Err):
 			return "if " + e.Registry + " wants a client certificate, give it with --registry-client-cert"
 		}
 		return "if " + e.Registry + " speaks plain HTTP only, allow it with --insecure-registry"
@@ -124,7 +125,7 @@ func kindOf(err error) error {
 	// Where plain HTTP may be tried after HTTPS, err holds what became of both.
 	te, answered := errors.AsType[*transport.Error](err)
 	switch {
-	case isBadCertificate(err), errors.Is(err, errRealm):
+	case isBadCertificate(err), errors.Is(err, errRealm), isAlert(err):
 		return ErrUntrusted
 	case answered:
 		return kindOfAnswer(te)
@@ -177,7 +178,14 @@ func isUntrusted(err error) bool {
 		errors.Is(err, errRealm) ||
 		errors.Is(err, http.ErrSchemeMismatch) ||
 		errors.As(err, new(tls.RecordHeaderError)) ||
-		errors.As(err, new(tls.AlertError))
+		isAlert(err)
+}
+
+// isAlert tells whether the other side ended the handshake, as it does without
+// the client certificate it wants. crypto/tls has no exported type for that.
+func isAlert(err error) bool {
+	oe, ok := errors.AsType[*net.OpError](err)
+	return ok && oe.Op == "remote error"
 }
 
 func isBadCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }

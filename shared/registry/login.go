@@ -171,13 +171,27 @@ func (l *login) renew(ctx context.Context) error {
 
 func (l *login) exchange(ctx context.Context, c *authn.AuthConfig) (*transport.Token, error) {
 	if *c == (authn.AuthConfig{}) {
-		return transport.Exchange(ctx, l.reg, authn.Anonymous, l.next, l.scopes, l.challenge)
+		reg := l.reg
+		if u, err := url.Parse(l.challenge.Parameters["realm"]); err == nil && hostname(u.Host) == hostname(reg.RegistryStr()) {
+			reg = serviceAt(u, reg)
+		}
+		return transport.Exchange(ctx, reg, authn.Anonymous, l.next, l.scopes, l.challenge)
 	}
 	realm, err := l.realms.check(l.reg.RegistryStr(), l.challenge)
 	if err != nil {
 		return nil, err
 	}
-	return transport.Exchange(ctx, l.reg, authn.FromConfig(*c), only(realm, l.next), l.scopes, l.challenge)
+	return transport.Exchange(ctx, serviceAt(realm, l.reg), authn.FromConfig(*c), only(realm, l.next), l.scopes, l.challenge)
+}
+
+// serviceAt names a token service as its own registry, for which
+// go-containerregistry takes it whatever its address: a private one on another
+// port than the registry, as on-premises installations have it, is fine.
+func serviceAt(realm *url.URL, otherwise name.Registry) name.Registry {
+	if reg, err := name.NewRegistry(realm.Host); err == nil {
+		return reg
+	}
+	return otherwise
 }
 
 // only keeps requests with a credential at the token service they were meant for.
