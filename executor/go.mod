@@ -13,8 +13,7 @@ require (
 	github.com/rs/zerolog v1.35.1
 	github.com/strake-build/strake/shared v0.0.0
 	github.com/urfave/cli/v2 v2.27.7
-	go.yaml.in/yaml/v3 v3.0.5
-	golang.org/x/crypto v0.56.0
+	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/crypto v0.58.0
 )
 

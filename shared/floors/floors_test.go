@@ -16,29 +16,6 @@ const module = "github.com/strake-build/strake/shared/"
 
 // floor says how high a package stands; it imports from lower floors only.
 var floor = map[string]int{
-	"graph":       0,
-	"logging":     0,
-	"version":     0,
-	"fakeroot":    0,
-	"disposable":  1,
-	"layer":       1,
-	"sandbox":     1,
-	"credentials": 1,
-	"registry":    1,
-	"environment": 2,
-	"snapshot":    2,
-	"frontend":    2,
-	"image":       2,
-	"tree":        3,
-	"export":      3,
-	"op/file":     4,
-	"op/run":      4,
-	"op/source":   4,
-	"op":          5,
-	"solve":       6,
-	"build":       7,
-	"cli":         8,
-	"cli/flags":   0,
 	"graph":             0,
 	"logging":           0,
 	"version":           0,
@@ -49,6 +26,7 @@ var floor = map[string]int{
 	"credentials":       1,
 	"registry":          1,
 	"environment":       2,
+	"credentials/cloud": 2,
 	"snapshot":          2,
 	"frontend":          2,
 	"image":             2,
@@ -61,7 +39,7 @@ var floor = map[string]int{
 	"solve":             6,
 	"build":             7,
 	"cli":               8,
-	"credentials/cloud": 2,
+	"cli/flags":         0,
 }
 
 // owners are the only packages that may import what begins with a path.
