@@ -12,6 +12,7 @@ import (
 	"github.com/strake-build/strake/shared/build"
 	"github.com/strake-build/strake/shared/buildcontext"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/credentials"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op/run"
@@ -78,6 +79,7 @@ func deniedStatus(err error) bool {
 func classes() []class {
 	return []class{
 		{ExitConfig, "configuration", as[*flags.FileError]},
+		{ExitConfig, "configuration", is(credentials.ErrSources)},
 		{ExitUsage, "usage", as[*UsageError]},
 		{ExitUsage, "usage", is(run.ErrNoSecret, run.ErrNoAgent, frontend.ErrOption)},
 		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity)},
