@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -41,13 +42,15 @@ func TestSurface(t *testing.T) {
 			switch kind {
 			case "script":
 				checkScript(t, r)
+			case "used":
+				checkUsed(t, r.name)
 			case "go":
 				file, fn, _ := strings.Cut(at, " ")
 				contains(t, filepath.Join("..", file), "func "+fn+"(")
 			case "case":
 				contains(t, filepath.Join("..", at), "")
 			default:
-				t.Errorf("test %q: not one of script, go, case", r.test)
+				t.Errorf("test %q: not one of script, used, go, case", r.test)
 			}
 		})
 	}
@@ -77,6 +80,30 @@ func checkScript(t *testing.T, r surfaceRow) {
 			t.Errorf("%s: no case %q", name, strings.TrimSpace(part))
 		}
 	}
+}
+
+// checkUsed wants a script that gives the flag, unless it is refused by name,
+// which TestLaterFlags looks at.
+func checkUsed(t *testing.T, flag string) {
+	t.Helper()
+	if _, refused := laterFlags()[strings.TrimLeft(flag, "-")]; refused {
+		return
+	}
+	scripts, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := regexp.MustCompile(regexp.QuoteMeta(flag) + `([ =]|$)`)
+	for _, f := range scripts {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if word.Match(text) {
+			return
+		}
+	}
+	t.Errorf("no script gives %s", flag)
 }
 
 // The list of rows knows every flag that kaniko has, so that none of ours that is
