@@ -9,6 +9,7 @@ import (
 
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/sandbox"
 )
 
 // surfaceRow is a line of testdata/surface.txt: something that a pipeline made
@@ -172,5 +173,17 @@ func TestVariablesThatAreNotNeeded(t *testing.T) {
 	}
 	if got := strings.Join(s.Notices(), "\n"); got != "FF_KANIKO_UNHEARD_OF: there is no such variable" {
 		t.Errorf("an unknown one: %q", got)
+	}
+}
+
+// The program does not wonder about a variable that it has set itself.
+func TestOwnVariable(t *testing.T) {
+	env := []string{namespaceVariable + "=1"}
+	if !sandbox.InUserNamespace(env) {
+		t.Errorf("%s is called otherwise", namespaceVariable)
+	}
+	s, err := program().Resolve(nil, env)
+	if err != nil || len(s.Notices()) > 0 {
+		t.Errorf("%q, %v", s.Notices(), err)
 	}
 }
