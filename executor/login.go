@@ -14,8 +14,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	shared "github.com/strake-build/strake/shared/cli"
-	"github.com/strake-build/strake/shared/credentials"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/credentials"
 )
 
 // maxPassword is how long a password may be; some are tokens of a few kilobytes.
