@@ -134,11 +134,15 @@ func kanikoFlags() []flags.Flag {
 
 func registryFlags() []flags.Flag { return shared.RegistryFlags() }
 
+// namespaceVariable is how package sandbox marks a process in a user namespace.
+const namespaceVariable = "STRAKE_USER_NAMESPACE"
+
 // envVariables are the variables that set no flag.
 func envVariables() []flags.Variable {
 	return append([]flags.Variable{
 		{Name: "SOURCE_DATE_EPOCH", Doc: "the time of everything in the image, in seconds since 1970"},
 		{Name: "BUILDER_OUTPUT", State: flags.Kept, Doc: "a directory where images gets a line of JSON for each destination, for Cloud Build"},
 		{Name: "NO_COLOR", Doc: "no colours in the log"},
+		{Name: namespaceVariable, Doc: "the program's own: it has set it for its part in a user namespace"},
 	}, append(fetchVariables(), shared.KanikoVariables()...)...)
 }
