@@ -59,6 +59,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("RUN works by %s with identity %s; %s with %s is promised", got.View, got.Identity, r.want.View, r.want.Identity)
 		}
 		sameImage(t, reference, got)
+		if !r.foreign {
+			times.Add(env.Name, "quick", got.Wall)
+		}
 	})
 }
 
@@ -80,6 +83,7 @@ func referenceOf(t *testing.T, name string) Build {
 	if got.Code != 0 {
 		t.Fatalf("the reference could not be built: the executor ended with %d:\n%s", got.Code, lastLines(got.Stderr, 60))
 	}
+	times.Add("", name, got.Wall)
 	return got
 }
 
