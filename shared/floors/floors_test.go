@@ -50,6 +50,7 @@ var floor = map[string]int{
 	"layer":       1,
 	"sandbox":     1,
 	"registry":    1,
+	"store":       1,
 	"environment": 2,
 	"snapshot":    2,
 	"frontend":    2,
