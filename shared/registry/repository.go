@@ -33,14 +33,6 @@ func (c *Client) Repository(name string) (*Repository, error) {
 // String is the repository in full: host/path.
 func (r *Repository) String() string { return r.at.String() }
 
-// Document is a manifest as it was stored.
-type Document struct {
-	v1.Descriptor
-	Raw []byte
-	// Image is the manifest taken apart; nil for an index.
-	Image *v1.Manifest
-}
-
 // Manifest fetches the manifest of a tag or digest. Errors are *Error, of the
 // kind ErrNotFound where there is none.
 func (r *Repository) Manifest(ctx context.Context, id string) (*Document, error) {
@@ -52,10 +44,10 @@ func (r *Repository) Manifest(ctx context.Context, id string) (*Document, error)
 	if err != nil {
 		return nil, r.failure(id, err)
 	}
-	return &Document{d.desc, d.raw, d.image}, nil
+	return newDocument(r.String()+":"+id, s, d), nil
 }
 
-// Open reads a blob, as Layer.Open does, and remembers that it is here.
+// Open reads a blob, as Layer.Open does.
 func (r *Repository) Open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	s, err := r.session(ctx, pull)
 	if err != nil {
