@@ -57,11 +57,13 @@ var floor = map[string]int{
 	"image":       2,
 	"tree":        3,
 	"export":      3,
+	"cache":       3,
 	"op/file":     4,
 	"op/run":      4,
 	"op/source":   4,
 	"op":          5,
 	"solve":       6,
+	"stepcache":   6,
 	"build":       7,
 	"cli":         8,
 }
