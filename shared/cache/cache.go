@@ -46,6 +46,10 @@ type Entry struct {
 	Layers []Layer
 	// Own is how many of the Layers the step itself made.
 	Own int
+
+	raw       []byte // as it was got, under rawKey
+	rawKey    Key
+	signature string
 }
 
 // Layer is a layer of an entry.

@@ -24,11 +24,7 @@ const (
 
 // newImage makes the image of an entry.
 func newImage(e *Entry, keys Keys) (v1.Image, error) {
-	raw, err := encode(e)
-	if err != nil {
-		return nil, err
-	}
-	signature, err := keys.sign(raw)
+	raw, signature, err := written(e, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +61,19 @@ func newImage(e *Entry, keys Keys) (v1.Image, error) {
 		return nil, fmt.Errorf("write manifest of cache entry: %w", err)
 	}
 	return partial.CompressedToImage(img)
+}
+
+// written is the payload of an entry and its signature. One that was got, and is
+// put elsewhere by somebody who cannot sign, stays as it is.
+func written(e *Entry, keys Keys) (raw []byte, signature string, err error) {
+	if e.raw != nil && e.rawKey == e.Key && keys.Sign == nil {
+		return e.raw, e.signature, nil
+	}
+	if raw, err = encode(e); err != nil {
+		return nil, "", err
+	}
+	signature, err = keys.sign(raw)
+	return raw, signature, err
 }
 
 // entryImage is a partial.CompressedImageCore.
@@ -107,5 +116,6 @@ func read(m *v1.Manifest, k Key, keys Keys) (*Entry, error) {
 			return nil, fmt.Errorf("%w: its manifest has the layer %s, not %s", ErrDamaged, d.Digest, l.Digest)
 		}
 	}
+	e.raw, e.rawKey, e.signature = []byte(raw), k, m.Annotations[annotationSignature]
 	return e, nil
 }

@@ -113,6 +113,9 @@ func (c *Cache) remembers(v *graph.Vertex) bool {
 	case *graph.Exec:
 		return !c.NoRun && run.Check(o, c.Allow) == nil
 	case *graph.File:
+		if len(v.Inputs) == 0 {
+			return false // a heredoc, which is here as soon as it is read
+		}
 		if copies(o) {
 			return !c.NoCopy
 		}

@@ -33,5 +33,15 @@ func Select(ctx context.Context, a *graph.Copy, src *tree.View) (*layer.Table, e
 	if n := len(results[0].Tables); n != 1 {
 		return nil, fmt.Errorf("select %s: %d changesets", a.Src, n)
 	}
-	return results[0].Tables[0], nil
+	t := results[0].Tables[0]
+	if a.DirCopyContents {
+		// The copy makes the destination itself, or leaves it as it is: what the
+		// source's own directory is like does not matter.
+		for _, n := range t.Root.Children() {
+			if n.Inode != nil && n.Inode.Kind == layer.Dir {
+				n.Inode = nil
+			}
+		}
+	}
+	return t, nil
 }
