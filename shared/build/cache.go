@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/strake-build/strake/shared/cache"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/graph"
@@ -31,8 +33,8 @@ type Cache struct {
 	Notes cache.Notes
 	// Explain, where set, is told after the build what became of each step.
 	Explain func([]stepcache.Outcome)
-	// Distrusted are keys not to be looked up, as LostError names them.
-	Distrusted map[cache.Key]bool
+	// Distrusted are layers that cannot be had, as a LostError names them.
+	Distrusted map[v1.Hash]bool
 }
 
 func (c Cache) used() bool { return c.Lookup != nil || c.Store != nil }

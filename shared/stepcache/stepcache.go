@@ -13,9 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strake-build/strake/shared/cache"
@@ -51,8 +53,8 @@ type Cache struct {
 	// Warn is told, in a line, what is wrong with the cache. It may be called by
 	// many goroutines.
 	Warn func(string)
-	// Distrusted are keys whose entries turned out to be useless.
-	Distrusted map[cache.Key]bool
+	// Distrusted are layers that turned out to be lost: no entry with one is used.
+	Distrusted map[v1.Hash]bool
 
 	mu      sync.Mutex
 	steps   map[string]*step
@@ -209,19 +211,22 @@ func (s *step) ask(ctx context.Context) {
 	}
 }
 
-var errExpired = errors.New("older than --cache-ttl")
+var (
+	errExpired = errors.New("it is older than allowed")
+	errLost    = errors.New("a layer of it is lost")
+)
 
 // get asks for an entry, and tells what is wrong with the place.
 func (c *Cache) get(ctx context.Context, k cache.Key) (*cache.Entry, error) {
-	if c.Distrusted[k] {
-		return nil, cache.ErrMiss
-	}
 	e, err := c.Lookup.Get(ctx, k)
 	if err != nil {
 		if !errors.Is(err, cache.ErrMiss) && ctx.Err() == nil {
 			c.warn(fmt.Sprintf("cache %s: %v", c.Lookup, err))
 		}
 		return nil, err
+	}
+	if slices.ContainsFunc(e.Layers, func(l cache.Layer) bool { return c.Distrusted[l.Digest] }) {
+		return nil, errLost
 	}
 	if c.TTL > 0 && c.Now().Sub(e.Created) > c.TTL {
 		return nil, errExpired
