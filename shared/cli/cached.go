@@ -30,7 +30,7 @@ func CacheSummary(steps []stepcache.Outcome) string {
 	var seconds float64
 	var bytes int64
 	for _, o := range steps {
-		if o.Hit {
+		if o.Hit || o.Unneeded { // what uses it was found
 			hits++
 			seconds += o.Seconds
 			bytes += o.Bytes
