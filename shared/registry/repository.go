@@ -76,15 +76,16 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	return tags, nil
 }
 
-// Delete takes a manifest away, by its digest. Many registries refuse.
-func (r *Repository) Delete(ctx context.Context, d v1.Hash) error {
+// Delete takes away a manifest, by its digest, or a tag. Many registries refuse
+// one or the other.
+func (r *Repository) Delete(ctx context.Context, id string) error {
 	s, err := r.session(ctx, push)
 	if err != nil {
-		return r.failure(d.String(), err)
+		return r.failure(id, err)
 	}
-	resp, err := s.do(ctx, http.MethodDelete, s.url("manifests", d.String()), nil, http.StatusAccepted, http.StatusOK, http.StatusNoContent)
+	resp, err := s.do(ctx, http.MethodDelete, s.url("manifests", id), nil, http.StatusAccepted, http.StatusOK, http.StatusNoContent)
 	if err != nil {
-		return r.failure(d.String(), err)
+		return r.failure(id, err)
 	}
 	discard(resp.Body)
 	return nil

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+
+	"github.com/strake-build/strake/shared/cache"
+	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/layer"
+)
+
+// cacheCommand looks after caches.
+func (c *command) cacheCommand() *cli.Command {
+	place := []cli.Flag{
+		&cli.StringFlag{Name: "cache-repo", Category: groupCache, Usage: "the cache: a repository, or oci:DIRECTORY"},
+		&cli.StringSliceFlag{Name: "cache-verify-key", Category: groupCache, Usage: "what none of these keys has signed is no good (PEM file, repeatable)"},
+		&cli.BoolFlag{Name: "json", Category: groupCache, Usage: "as JSON"},
+	}
+	more := append(append(place[:len(place):len(place)], registryFlags()...), logFlags()...)
+	gc := append([]cli.Flag{
+		&cli.DurationFlag{Name: "max-age", Category: groupCache, Usage: "take what nobody used for so long (in a repository: made)"},
+		&cli.StringFlag{Name: "max-size", Category: groupCache, Usage: "take the oldest until the rest is as small as this: 10g"},
+		&cli.StringSliceFlag{Name: "keep", Category: groupCache, Usage: "keep steps whose names begin so, or match this pattern (repeatable)"},
+		&cli.BoolFlag{Name: "dry-run", Category: groupCache, Usage: "only say what would be done"},
+	}, more...)
+	return &cli.Command{
+		Name: "cache", Usage: "look after a cache of steps: list, verify, collect garbage", OnUsageError: c.usage,
+		Subcommands: []*cli.Command{
+			{Name: "ls", Usage: "list what is in it, the oldest first", Flags: more, OnUsageError: c.usage, Action: c.onCache(c.cacheList)},
+			{Name: "verify", Usage: "read it all, and compare it with its digests", Flags: more, OnUsageError: c.usage, Action: c.onCache(c.cacheVerify)},
+			{Name: "gc", Usage: "take away what is old, too much, or no good", Flags: gc, OnUsageError: c.usage, Action: c.onCache(c.cacheCollect)},
+		},
+	}
+}
+
+// onCache opens the cache that a command is about.
+func (c *command) onCache(do func(*cli.Context, cache.Place) error) cli.ActionFunc {
+	return func(x *cli.Context) error {
+		if err := c.openLog(x); err != nil {
+			return err
+		}
+		name := x.String("cache-repo")
+		if name == "" || x.NArg() > 0 {
+			return &shared.UsageError{Err: errors.New("--cache-repo: say which cache: a repository, or oci:DIRECTORY")}
+		}
+		keys, err := cacheKeys(x)
+		if err != nil {
+			return &shared.UsageError{Err: err}
+		}
+		client, err := c.client(x)
+		if err != nil {
+			return err
+		}
+		l, err := (&places{client: client, keys: keys}).open("cache-repo", name)
+		if err != nil {
+			return err
+		}
+		place, ok := l.(cache.Place)
+		if !ok {
+			return fmt.Errorf("cache %s cannot be looked after", l)
+		}
+		return do(x, place)
+	}
+}
+
+func (c *command) cacheList(x *cli.Context, p cache.Place) error {
+	list, err := p.List(x.Context)
+	if err != nil {
+		return err
+	}
+	return c.printEntries(x, list)
+}
+
+func (c *command) printEntries(x *cli.Context, list []cache.Info) error {
+	if x.Bool("json") {
+		e := json.NewEncoder(c.stdout)
+		for _, i := range list {
+			if err := e.Encode(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	for _, i := range list {
+		step := strings.Map(printable, i.Step)
+		if i.Problem != "" {
+			step += " (" + strings.Map(printable, i.Problem) + ")"
+		}
+		fmt.Fprintf(w, "%.12s\t%s\t%s\t%s\t%s\n", i.Key, i.Created.Format(time.DateTime), units.HumanSize(float64(i.Size)), i.Platform, step)
+	}
+	return w.Flush()
+}
+
+// printable keeps what strangers wrote on its line.
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		return ' '
+	}
+	return r
+}
+
+func (c *command) cacheVerify(x *cli.Context, p cache.Place) error {
+	list, err := p.Verify(x.Context)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	return errors.Join(fmt.Errorf("cache %s: %d entries are no good: %w", p, len(list), layer.ErrIntegrity), c.printEntries(x, list))
+}
+
+func (c *command) cacheCollect(x *cli.Context, p cache.Place) error {
+	policy := cache.Policy{MaxAge: x.Duration("max-age"), Keep: x.StringSlice("keep"), DryRun: x.Bool("dry-run")}
+	if s := x.String("max-size"); s != "" {
+		n, err := units.RAMInBytes(s)
+		if err != nil || n <= 0 {
+			return &shared.UsageError{Err: fmt.Errorf("--max-size %s: not a size such as 500m or 10g", s)}
+		}
+		policy.MaxSize = n
+	}
+	out, err := p.Collect(x.Context, policy)
+	if err != nil {
+		return err
+	}
+	if x.Bool("json") {
+		return json.NewEncoder(c.stdout).Encode(out)
+	}
+	_, err = fmt.Fprintf(c.stdout, "%d entries, %s\n", out.Entries, units.HumanSize(float64(out.Bytes)))
+	return err
+}
