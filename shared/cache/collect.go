@@ -108,7 +108,10 @@ func (d *Directory) all(ctx context.Context, check func(context.Context, *Entry)
 		if !ours || !ok {
 			continue
 		}
-		list = append(list, look(ctx, k, func() (*Entry, error) { return d.entry(k) }, check))
+		list = append(list, look(ctx, k, func() (*Entry, error) {
+			e, _, err := d.entry(k)
+			return e, err
+		}, check))
 	}
 	oldestFirst(list)
 	return list, nil

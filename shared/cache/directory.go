@@ -38,10 +38,11 @@ func (d *Directory) String() string { return "oci:" + d.Store.Path() }
 // Get reads one manifest. A missing layer makes it a miss, a wrong one is found
 // when it is read.
 func (d *Directory) Get(_ context.Context, k Key) (*Entry, error) {
-	e, err := d.entry(k)
+	e, rec, err := d.entry(k)
 	if err != nil {
 		return nil, err
 	}
+	d.Store.Touch(rec.Root.Digest)
 	for i := range e.Layers {
 		if !d.has(&e.Layers[i].Blob) {
 			return nil, fmt.Errorf("layer %s: %w", e.Layers[i].Digest, ErrMiss)
@@ -55,37 +56,36 @@ func (d *Directory) has(b *layer.Blob) bool {
 }
 
 // entry is Get that does not look whether the layers are there.
-func (d *Directory) entry(k Key) (*Entry, error) {
+func (d *Directory) entry(k Key) (*Entry, *store.Record, error) {
 	rec, err := d.Store.Ref(ref(k))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrMiss
+		return nil, nil, ErrMiss
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	raw, err := d.Store.Read(rec.Root, maxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrMiss
+		return nil, nil, ErrMiss
 	}
 	if errors.Is(err, store.ErrIntegrity) {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var m v1.Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	e, err := read(&m, k, d.Keys)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range e.Layers {
 		d.attach(k, &e.Layers[i].Blob)
 	}
-	d.Store.Touch(rec.Root.Digest)
-	return e, nil
+	return e, rec, nil
 }
 
 // attach makes a blob readable.

@@ -136,7 +136,7 @@ func (s *Store) onlyKnown() error {
 	}
 	for _, e := range entries {
 		n := e.Name()
-		known := strings.HasPrefix(n, ".") || n == "lost+found" || n == "index.json" || strings.HasPrefix(n, "sha256:") ||
+		known := strings.HasPrefix(n, ".") || n == "lost+found" || n == layoutFile || n == "index.json" || strings.HasPrefix(n, "sha256:") ||
 			strings.HasPrefix(n, "warmingImage.") || strings.HasPrefix(n, "warmingManifest.")
 		for _, d := range own() {
 			known = known || n == d
