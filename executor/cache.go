@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/urfave/cli/v2"
 
@@ -37,6 +38,8 @@ func cacheFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "cache-copy-layers", Value: true, Category: groupCache, Usage: "keep results of COPY and ADD"},
 		&cli.BoolFlag{Name: "compressed-caching", Value: true, Category: groupCache, Usage: "accepted; layers are written as a stream in any case"},
 		&cli.BoolFlag{Name: "cache-explain", Category: groupCache, Usage: "say for each step whether it was found, and what has changed since the last build"},
+		&cli.BoolFlag{Name: "cache-mounts", Category: groupCache, Usage: "keep what is in cache mounts (RUN --mount=type=cache) in the cache, too, for builders that keep nothing themselves"},
+		&cli.StringFlag{Name: "cache-mounts-max-size", Value: "1g", Category: groupCache, Usage: "how large one of them may be, compressed"},
 		&cli.StringFlag{Name: "cache-sign-key", Category: groupCache, Usage: "sign what is kept with this private key (PEM file, ECDSA or Ed25519)"},
 		&cli.StringSliceFlag{Name: "cache-verify-key", Category: groupCache, Usage: "take only what one of these public keys has signed (PEM file, repeatable)"},
 	}
@@ -89,6 +92,14 @@ func (c *command) caches(x *cli.Context, client *registry.Client, req *build.Req
 	}
 	b.Explain = func(steps []stepcache.Outcome) { c.explainCache(x.Bool("cache-explain"), steps) }
 	req.Cache = b
+	if !x.Bool("cache-mounts") {
+		return nil
+	}
+	size, err := units.RAMInBytes(x.String("cache-mounts-max-size"))
+	if err != nil {
+		return &shared.UsageError{Err: fmt.Errorf("--cache-mounts-max-size %s: not a size such as 500m or 10g", x.String("cache-mounts-max-size"))}
+	}
+	req.CacheMounts = build.CacheMounts{Lookup: b.Lookup, Store: b.Store, MaxSize: size}
 	return nil
 }
 

@@ -70,7 +70,8 @@ type Request struct {
 	// long as it takes.
 	SnapshotTimeout time.Duration
 
-	Cache Cache
+	Cache       Cache
+	CacheMounts CacheMounts
 }
 
 // Annotations are those of image manifests and of the index.

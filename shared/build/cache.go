@@ -104,6 +104,7 @@ func (e *engine) prepareAll(ctx context.Context, list []frontend.PlatformResult)
 
 // settleCache waits for results to be kept, and says what became of the steps.
 func (e *engine) settleCache(ctx context.Context, res *frontend.Result) {
+	e.mounts.keep(ctx)
 	if e.steps == nil {
 		return
 	}

@@ -28,6 +28,7 @@ type engine struct {
 	solver    *solve.Solver
 	layers    *layers
 	steps     *stepcache.Cache // nil without one
+	mounts    *mounts          // nil before steps can run
 	prepared  sync.Once
 	prepErr   error
 	closers   []func() error // what is to be given back after the build
