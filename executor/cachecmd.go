@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/strake-build/strake/shared/cache"
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/layer"
+	"github.com/strake-build/strake/shared/op/run"
 )
 
 // cacheCommand looks after caches.
@@ -22,6 +24,8 @@ func (c *command) cacheCommand() *cli.Command {
 		&cli.StringFlag{Name: "cache-repo", Category: groupCache, Usage: "the cache: a repository, or oci:DIRECTORY"},
 		&cli.StringSliceFlag{Name: "cache-verify-key", Category: groupCache, Usage: "what none of these keys has signed is no good (PEM file, repeatable)"},
 		&cli.BoolFlag{Name: "json", Category: groupCache, Usage: "as JSON"},
+		&cli.BoolFlag{Name: "mounts", Category: groupCache, Usage: "the directories of cache mounts in the builder's own directory, in place of a cache of steps (ls and gc)"},
+		&cli.StringFlag{Name: "kaniko-dir", EnvVars: []string{"KANIKO_DIR"}, Category: groupCache, Usage: "the builder's own directory, for --mounts"},
 	}
 	more := append(append(place[:len(place):len(place)], registryFlags()...), logFlags()...)
 	gc := append([]cli.Flag{
@@ -47,6 +51,9 @@ func (c *command) onCache(do func(*cli.Context, cache.Place) error) cli.ActionFu
 			return err
 		}
 		name := x.String("cache-repo")
+		if x.Bool("mounts") && name == "" && x.NArg() == 0 {
+			return c.onMounts(x)
+		}
 		if name == "" || x.NArg() > 0 {
 			return &shared.UsageError{Err: errors.New("--cache-repo: say which cache: a repository, or oci:DIRECTORY")}
 		}
@@ -116,21 +123,82 @@ func (c *command) cacheVerify(x *cli.Context, p cache.Place) error {
 }
 
 func (c *command) cacheCollect(x *cli.Context, p cache.Place) error {
-	policy := cache.Policy{MaxAge: x.Duration("max-age"), Keep: x.StringSlice("keep"), DryRun: x.Bool("dry-run")}
-	if s := x.String("max-size"); s != "" {
-		n, err := units.RAMInBytes(s)
-		if err != nil || n <= 0 {
-			return &shared.UsageError{Err: fmt.Errorf("--max-size %s: not a size such as 500m or 10g", s)}
-		}
-		policy.MaxSize = n
-	}
-	out, err := p.Collect(x.Context, policy)
+	size, err := maxSize(x)
 	if err != nil {
 		return err
 	}
+	out, err := p.Collect(x.Context, cache.Policy{
+		MaxAge: x.Duration("max-age"), MaxSize: size, Keep: x.StringSlice("keep"), DryRun: x.Bool("dry-run"),
+	})
+	if err != nil {
+		return err
+	}
+	return c.collected(x, out)
+}
+
+func (c *command) collected(x *cli.Context, out cache.Collected) error {
 	if x.Bool("json") {
 		return json.NewEncoder(c.stdout).Encode(out)
 	}
-	_, err = fmt.Fprintf(c.stdout, "%d entries, %s\n", out.Entries, units.HumanSize(float64(out.Bytes)))
+	_, err := fmt.Fprintf(c.stdout, "%d entries, %s\n", out.Entries, units.HumanSize(float64(out.Bytes)))
 	return err
+}
+
+func maxSize(x *cli.Context) (int64, error) {
+	s := x.String("max-size")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := units.RAMInBytes(s)
+	if err != nil || n <= 0 {
+		return 0, &shared.UsageError{Err: fmt.Errorf("--max-size %s: not a size such as 500m or 10g", s)}
+	}
+	return n, nil
+}
+
+// onMounts lists or collects the directories of cache mounts.
+func (c *command) onMounts(x *cli.Context) error {
+	p := &parser{x: x}
+	caches := &run.Caches{Dir: filepath.Join(p.dir(), "mounts")}
+	if err := errors.Join(p.errs...); err != nil {
+		return &shared.UsageError{Err: err}
+	}
+	switch x.Command.Name {
+	case "ls":
+		list, err := caches.List()
+		if err != nil {
+			return err
+		}
+		return c.printMounts(x, list)
+	case "gc":
+		size, err := maxSize(x)
+		if err != nil {
+			return err
+		}
+		gone, err := caches.Collect(x.Context, x.Duration("max-age"), size, x.Bool("dry-run"))
+		if err != nil {
+			return err
+		}
+		out := cache.Collected{Entries: len(gone)}
+		for _, i := range gone {
+			out.Bytes += i.Size
+		}
+		return c.collected(x, out)
+	}
+	return &shared.UsageError{Err: errors.New("--mounts: cache mounts have no digests to compare them with; use ls or gc")}
+}
+
+func (c *command) printMounts(x *cli.Context, list []run.CacheInfo) error {
+	for _, i := range list {
+		var err error
+		if x.Bool("json") {
+			err = json.NewEncoder(c.stdout).Encode(i)
+		} else {
+			_, err = fmt.Fprintf(c.stdout, "%-36s %s  %s\n", i.Name, i.Used.Format(time.DateTime), units.HumanSize(float64(i.Size)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
