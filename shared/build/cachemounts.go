@@ -100,7 +100,7 @@ func (m *mounts) unpack(ctx context.Context, l *cache.Layer, dir string) error {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err
 	}
-	return layer.Checkout(ctx, t.Seal(), dir, layer.CheckoutOptions{Form: layer.Applied})
+	return layer.Checkout(ctx, t.Seal(), dir, m.e.workspace.Applied())
 }
 
 // keep puts the directories that steps had into the cache, those that changed.
@@ -117,7 +117,7 @@ func (m *mounts) keep(ctx context.Context) {
 }
 
 func (m *mounts) keepOne(ctx context.Context, name, dir string) error {
-	t, err := snapshot.Upper(ctx, dir, snapshot.UpperOptions{})
+	t, err := snapshot.Upper(ctx, dir, snapshot.UpperOptions{Adjust: m.e.workspace.Snapshot(nil).Adjust})
 	if err != nil {
 		return err
 	}
