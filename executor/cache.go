@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -17,6 +16,7 @@ import (
 	"github.com/strake-build/strake/shared/build"
 	"github.com/strake-build/strake/shared/cache"
 	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/cli/flags"
 	"github.com/strake-build/strake/shared/framed"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/stepcache"
@@ -26,23 +26,26 @@ import (
 const groupCache = "Cache"
 
 // cacheFlags are kaniko's and ours. Those of warmed bases are not among them.
-func cacheFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "cache", Category: groupCache, Usage: "take results of steps from a cache, and keep them there"},
-		&cli.StringFlag{Name: "cache-repo", Category: groupCache, Usage: "the cache: a repository, or oci:DIRECTORY (default: DESTINATION/cache, or without one layers in the builder's own directory)"},
-		&cli.StringSliceFlag{Name: "cache-from", Category: groupCache, Usage: "look here, too: a repository or oci:DIRECTORY (repeatable)"},
-		&cli.StringFlag{Name: "cache-local", Category: groupCache, Usage: "a directory before the cache, so that layers are read once"},
-		&cli.DurationFlag{Name: "cache-ttl", Value: 336 * time.Hour, Category: groupCache, Usage: "how old a result may be"},
-		&cli.BoolFlag{Name: "no-push-cache", Category: groupCache, Usage: "look, and keep nothing"},
-		&cli.BoolFlag{Name: "cache-run-layers", Value: true, Category: groupCache, Usage: "keep results of RUN and WORKDIR"},
-		&cli.BoolFlag{Name: "cache-copy-layers", Value: true, Category: groupCache, Usage: "keep results of COPY and ADD"},
-		&cli.BoolFlag{Name: "compressed-caching", Value: true, Category: groupCache, Usage: "accepted; layers are written as a stream in any case"},
-		&cli.BoolFlag{Name: "cache-explain", Category: groupCache, Usage: "say for each step whether it was found, and what has changed since the last build"},
-		&cli.BoolFlag{Name: "cache-mounts", Category: groupCache, Usage: "keep what is in cache mounts (RUN --mount=type=cache) in the cache, too, for builders that keep nothing themselves"},
-		&cli.StringFlag{Name: "cache-mounts-max-size", Value: "1g", Category: groupCache, Usage: "how large one of them may be, compressed"},
-		&cli.StringFlag{Name: "cache-sign-key", Category: groupCache, Usage: "sign what is kept with this private key (PEM file, ECDSA or Ed25519)"},
-		&cli.StringSliceFlag{Name: "cache-verify-key", Category: groupCache, Usage: "take only what one of these public keys has signed (PEM file, repeatable)"},
+func cacheFlags() []flags.Flag {
+	return []flags.Flag{
+		{Name: "cache", Kind: flags.Bool, Group: groupCache, State: flags.Kept, Doc: "take results of steps from a cache, and keep them there"},
+		{Name: "cache-repo", Value: "REPOSITORY|oci:DIR", Group: groupCache, State: flags.Kept, Doc: "the cache (default: DESTINATION/cache; without a destination, layers in the builder's own directory)"},
+		{Name: "cache-from", Kind: flags.List, Value: "REPOSITORY|oci:DIR", Group: groupCache, Doc: "look here, too"},
+		{Name: "cache-local", Value: "DIR", Group: groupCache, Doc: "a directory before the cache, so that layers are read from there once"},
+		{Name: "cache-ttl", Kind: flags.Duration, Default: "336h", Group: groupCache, State: flags.Kept, Doc: "how old a result may be"},
+		{Name: "no-push-cache", Kind: flags.Bool, Group: groupCache, State: flags.Kept, Doc: "look in the cache, and keep nothing there"},
+		{Name: "cache-run-layers", Kind: flags.Bool, Default: "true", Group: groupCache, State: flags.Kept, Doc: "keep results of RUN and WORKDIR"},
+		{Name: "cache-copy-layers", Kind: flags.Bool, Default: "true", Group: groupCache, State: flags.Fixed, Doc: "keep results of COPY and ADD", Note: "on by default, and files count by their content"},
+		{Name: "cache-explain", Kind: flags.Bool, Group: groupCache, Doc: "say for each step whether it was found, and what has changed since the last build"},
+		{Name: "cache-mounts", Kind: flags.Bool, Group: groupCache, Doc: "keep what is in cache mounts (RUN --mount=type=cache) in the cache, too, for builders that keep nothing themselves"},
+		{Name: "cache-mounts-max-size", Default: "1g", Value: "SIZE", Group: groupCache, Doc: "how large one of them may be, compressed"},
+		{Name: "cache-sign-key", Value: "FILE", Group: groupCache, Doc: "sign what is kept with this private key (PEM, ECDSA or Ed25519)"},
+		verifyKeyFlag(),
 	}
+}
+
+func verifyKeyFlag() flags.Flag {
+	return flags.Flag{Name: "cache-verify-key", Kind: flags.List, Value: "FILE", Group: groupCache, Doc: "take only what one of these public keys (PEM) has signed"}
 }
 
 // caches makes the build's cache of the flags. name is the first destination's
@@ -103,6 +106,14 @@ func (c *command) caches(x *cli.Context, client *registry.Client, req *build.Req
 	return nil
 }
 
+// repository is the first destination without its tag, or "".
+func (o *outputs) repository() string {
+	if len(o.files.Destinations) == 0 {
+		return ""
+	}
+	return o.files.Destinations[0].Repository.Name()
+}
+
 // cacheName is where the cache is.
 func cacheName(x *cli.Context, destination, dir string) string {
 	switch repo := x.String("cache-repo"); {
@@ -117,7 +128,7 @@ func cacheName(x *cli.Context, destination, dir string) string {
 // buildName tells builds apart that have nothing to do with each other.
 func buildName(x *cli.Context, destination string) string {
 	return framed.New("build").String(destination).String(x.String("dockerfile")).Strings(x.StringSlice("target")...).
-		Strings(x.StringSlice("custom-platform")...).Sum()[:16]
+		Strings(x.StringSlice("platform")...).Sum()[:16]
 }
 
 // lastBuild is a note that may not be written.
@@ -201,12 +212,13 @@ func cacheKeys(x *cli.Context) (k cache.Keys, err error) {
 const mostLost = 3
 
 // withoutLost does a build again when a layer that the cache promised cannot be had:
-// then without that layer, and in the end without the cache.
-func (c *command) withoutLost(req *build.Request, do func() error) error {
+// then without that layer, and in the end without the cache. What is on stdout
+// already cannot be taken back.
+func (c *command) withoutLost(req *build.Request, out *outputs, do func() error) error {
 	for n := 1; ; n++ {
 		err := do()
 		lost, ok := errors.AsType[*cache.LostError](err)
-		if !ok || req.Cache.Lookup == nil || req.Cache.Distrusted[lost.Digest] {
+		if !ok || out.stdout || req.Cache.Lookup == nil || req.Cache.Distrusted[lost.Digest] {
 			return err
 		}
 		c.log.Warn().Err(lost).Msg("the cache promised a layer that cannot be had; building without it")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,42 +15,37 @@ import (
 
 	"github.com/strake-build/strake/shared/cache"
 	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/cli/flags"
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op/run"
 )
 
-// cacheCommand looks after caches.
-func (c *command) cacheCommand() *cli.Command {
-	place := []cli.Flag{
-		&cli.StringFlag{Name: "cache-repo", Category: groupCache, Usage: "the cache: a repository, or oci:DIRECTORY"},
-		&cli.StringSliceFlag{Name: "cache-verify-key", Category: groupCache, Usage: "what none of these keys has signed is no good (PEM file, repeatable)"},
-		&cli.BoolFlag{Name: "json", Category: groupCache, Usage: "as JSON"},
-		&cli.BoolFlag{Name: "mounts", Category: groupCache, Usage: "the directories of cache mounts in the builder's own directory, in place of a cache of steps (ls and gc)"},
-		&cli.StringFlag{Name: "kaniko-dir", EnvVars: []string{"KANIKO_DIR"}, Category: groupCache, Usage: "the builder's own directory, for --mounts"},
+// cacheCommands look after caches.
+func cacheCommands() []flags.Command {
+	place := []flags.Flag{
+		{Name: "cache-repo", Value: "REPOSITORY|oci:DIR", Group: groupCache, Doc: "the cache"},
+		verifyKeyFlag(),
+		{Name: "mounts", Kind: flags.Bool, Group: groupCache, Local: true, Doc: "the directories of cache mounts in the builder's own directory, in place of a cache of steps (ls and gc)"},
+		{Name: "kaniko-dir", Env: []string{"KANIKO_DIR"}, Value: "DIR", Group: groupCache, Doc: "the builder's own directory, for --mounts"},
+		{Name: "json", Kind: flags.Bool, Group: groupCache, Local: true, Doc: "as JSON"},
 	}
-	more := append(append(place[:len(place):len(place)], registryFlags()...), logFlags()...)
-	gc := append([]cli.Flag{
-		&cli.DurationFlag{Name: "max-age", Category: groupCache, Usage: "take what nobody used for so long (in a repository: made)"},
-		&cli.StringFlag{Name: "max-size", Category: groupCache, Usage: "take the oldest until the rest is as small as this: 10g"},
-		&cli.StringSliceFlag{Name: "keep", Category: groupCache, Usage: "keep steps whose names begin so, or match this pattern (repeatable)"},
-		&cli.BoolFlag{Name: "dry-run", Category: groupCache, Usage: "only say what would be done"},
-	}, more...)
-	return &cli.Command{
-		Name: "cache", Usage: "look after a cache of steps: list, verify, collect garbage", OnUsageError: c.usage,
-		Subcommands: []*cli.Command{
-			{Name: "ls", Usage: "list what is in it, the oldest first", Flags: more, OnUsageError: c.usage, Action: c.onCache(c.cacheList)},
-			{Name: "verify", Usage: "read it all, and compare it with its digests", Flags: more, OnUsageError: c.usage, Action: c.onCache(c.cacheVerify)},
-			{Name: "gc", Usage: "take away what is old, too much, or no good", Flags: gc, OnUsageError: c.usage, Action: c.onCache(c.cacheCollect)},
-		},
+	place = slices.Concat(place, registryFlags(), shared.LogFlags(configFile))
+	gc := slices.Concat([]flags.Flag{
+		{Name: "max-age", Kind: flags.Duration, Default: "0s", Group: groupCache, Local: true, Doc: "take what nobody used for so long (in a repository: made)"},
+		{Name: "max-size", Value: "SIZE", Group: groupCache, Local: true, Doc: "take the oldest until the rest is as small as this: 10g"},
+		{Name: "keep", Kind: flags.List, Value: "STEP", Group: groupCache, Local: true, Doc: "keep steps whose names begin so, or match this pattern"},
+		{Name: "dry-run", Kind: flags.Bool, Group: groupCache, Local: true, Doc: "only say what would be done"},
+	}, place)
+	return []flags.Command{
+		{Name: "cache ls", Doc: "list what is in a cache of steps, the oldest first", Flags: place},
+		{Name: "cache verify", Doc: "read all of a cache, and compare it with its digests", Flags: place, Long: "Ends with 76 where entries are no good; from a directory they are taken out of use."},
+		{Name: "cache gc", Doc: "take from a cache what is old, too much, or no good", Flags: gc},
 	}
 }
 
 // onCache opens the cache that a command is about.
 func (c *command) onCache(do func(*cli.Context, cache.Place) error) cli.ActionFunc {
 	return func(x *cli.Context) error {
-		if err := c.openLog(x); err != nil {
-			return err
-		}
 		name := x.String("cache-repo")
 		if x.Bool("mounts") && name == "" && x.NArg() == 0 {
 			return c.onMounts(x)
@@ -97,17 +93,17 @@ func (c *command) printEntries(x *cli.Context, list []cache.Info) error {
 	}
 	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	for _, i := range list {
-		step := strings.Map(printable, i.Step)
+		step := strings.Map(onOneLine, i.Step)
 		if i.Problem != "" {
-			step += " (" + strings.Map(printable, i.Problem) + ")"
+			step += " (" + strings.Map(onOneLine, i.Problem) + ")"
 		}
 		fmt.Fprintf(w, "%.12s\t%s\t%s\t%s\t%s\n", i.Key, i.Created.Format(time.DateTime), units.HumanSize(float64(i.Size)), i.Platform, step)
 	}
 	return w.Flush()
 }
 
-// printable keeps what strangers wrote on its line.
-func printable(r rune) rune {
+// onOneLine keeps what strangers wrote on its line.
+func onOneLine(r rune) rune {
 	if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 		return ' '
 	}
@@ -164,13 +160,13 @@ func (c *command) onMounts(x *cli.Context) error {
 		return &shared.UsageError{Err: err}
 	}
 	switch x.Command.Name {
-	case "ls":
+	case "cache ls":
 		list, err := caches.List()
 		if err != nil {
 			return err
 		}
 		return c.printMounts(x, list)
-	case "gc":
+	case "cache gc":
 		size, err := maxSize(x)
 		if err != nil {
 			return err

@@ -11,8 +11,7 @@ import (
 func laterFlags() map[string]string {
 	m := make(map[string]string)
 	for _, name := range []string{
-		"b", "bucket", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
-		"git", "no-push-cache",
+		"b", "bucket", "cache-dir", "git",
 	} {
 		m[name] = "kaniko's flag is not in this release"
 	}
