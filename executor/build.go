@@ -56,16 +56,19 @@ func (c *command) build(x *cli.Context) (err error) {
 		}
 	}
 	c.notices()
-	return c.produce(ctx, x, req, client, out)
-}
-
-// produce builds and exports.
-func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, client *registry.Client, out *outputs) (err error) {
-	start := time.Now()
+	if err := c.caches(x, client, &req, out.repository()); err != nil {
+		return err
+	}
 	reaper, err := sandbox.BecomeReaper()
 	if err != nil {
 		return err
 	}
+	return c.withoutLost(&req, out, func() error { return c.produce(ctx, x, req, client, reaper, out) })
+}
+
+// produce builds and exports.
+func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, client *registry.Client, reaper *sandbox.Reaper, out *outputs) (err error) {
+	start := time.Now()
 	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,7 +17,7 @@ const groupCommand = "Flags of this command"
 // subcommands are what the program does besides building. What each does stands
 // in actions.
 func subcommands() []flags.Command {
-	return []flags.Command{
+	return slices.Concat([]flags.Command{
 		{
 			Name: "check", Doc: "check a Dockerfile without building it",
 			Long: `Warnings alone end with exit code 0, unless the Dockerfile says # check=error=true; a Dockerfile that cannot be built ends with 65.`,
@@ -51,7 +52,7 @@ func subcommands() []flags.Command {
 			Flags: []flags.Flag{{Name: "json", Kind: flags.Bool, Group: groupCommand, Local: true, Doc: "as JSON"}},
 		},
 		{Name: "help", Args: "[COMMAND]", Doc: "print what can be typed"},
-	}
+	}, cacheCommands())
 }
 
 // actions are the subcommands' own doing.
@@ -67,6 +68,10 @@ func (c *command) actions() map[string]cli.ActionFunc {
 		"logout":     c.logout,
 		"version":    func(x *cli.Context) error { return version.Print(c.stdout, x.Bool("json")) },
 		"help":       c.help,
+
+		"cache ls":     c.onCache(c.cacheList),
+		"cache verify": c.onCache(c.cacheVerify),
+		"cache gc":     c.onCache(c.cacheCollect),
 	}
 }
 

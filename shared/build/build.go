@@ -73,6 +73,9 @@ type Request struct {
 	// SnapshotTimeout is how long looking for a step's changes may take; 0 is as
 	// long as it takes.
 	SnapshotTimeout time.Duration
+
+	Cache       Cache
+	CacheMounts CacheMounts
 }
 
 // Annotations are those of image manifests and of the index.
@@ -104,7 +107,8 @@ type Result struct {
 	close func() error
 }
 
-// Close removes the build's files, and gives the builder's root to the next
+// Close waits until the results of steps are in the cache, removes the build's
+// files, and gives the builder's root to the next
 // build where steps ran in place.
 func (r *Result) Close() error { return r.close() }
 
@@ -114,24 +118,25 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var res *frontend.Result
 	defer func() {
 		if err != nil {
+			e.settleCache(ctx, res)
 			err = errors.Join(err, e.close())
 		}
 	}()
-	res, err := frontend.Build(ctx, e.req.Frontend, e, b.Warn)
+	res, err = frontend.Build(ctx, e.req.Frontend, e, b.Warn)
 	if err != nil {
 		return nil, err
 	}
 	if b.Planned != nil {
 		b.Planned(plan(res))
 	}
-	for _, p := range res.Platforms {
-		if err := e.prepare(ctx, p.Graph); err != nil {
-			return nil, err
-		}
+	if err := e.prepareAll(ctx, res.Platforms); err != nil {
+		return nil, err
 	}
 	epoch := e.clamp(res.Epoch)
+	e.remember(ctx, epoch, res.Platforms)
 	trees, err := e.solve(ctx, res.Platforms)
 	if err != nil {
 		return nil, err
@@ -139,7 +144,10 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	if err := e.also(ctx); err != nil {
 		return nil, err
 	}
-	out := &Result{Warnings: res.Warnings, close: e.close}
+	out := &Result{Warnings: res.Warnings, close: func() error {
+		e.settleCache(ctx, res)
+		return e.close()
+	}}
 	now := b.Now()
 	var parts []image.Platformed
 	for i, p := range res.Platforms {

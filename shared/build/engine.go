@@ -15,6 +15,7 @@ import (
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op"
 	"github.com/strake-build/strake/shared/solve"
+	"github.com/strake-build/strake/shared/stepcache"
 	"github.com/strake-build/strake/shared/tree"
 )
 
@@ -26,6 +27,8 @@ type engine struct {
 	worker    *op.Worker
 	solver    *solve.Solver
 	layers    *layers
+	steps     *stepcache.Cache // nil without one
+	mounts    *mounts          // nil before steps can run
 	prepared  sync.Once
 	prepErr   error
 	closers   []func() error // what is to be given back after the build

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 
 	"github.com/strake-build/strake/shared/disposable"
 	"github.com/strake-build/strake/shared/environment"
@@ -135,7 +134,7 @@ func (e *engine) openSandbox(ctx context.Context) error {
 	e.worker.Runner = &run.Runner{
 		SnapshotTimeout: e.req.SnapshotTimeout,
 		Roots:           roots, Sandbox: s.choice.Sandbox, Workspace: e.workspace, Secrets: e.req.Secrets, SSH: e.req.SSH,
-		Caches: &run.Caches{Dir: filepath.Join(e.req.Dir, "mounts")}, Allow: e.req.Allow, Resolv: resolv,
+		Caches: e.caches(), Allow: e.req.Allow, Resolv: resolv,
 	}
 	return nil
 }

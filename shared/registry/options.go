@@ -99,6 +99,7 @@ type Client struct {
 	roots    memo[string, *found]
 	images   memo[imageKey, *Image]
 	uploads  memo[blobKey, struct{}]
+	sending  turns
 	seen     seenBlobs
 	warned   memo[string, struct{}]
 }

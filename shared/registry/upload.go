@@ -67,6 +67,11 @@ func (p *Pusher) upload(ctx context.Context, l v1.Layer, digest v1.Hash) error {
 	if u.size, err = l.Size(); err != nil {
 		return err
 	}
+	release, err := p.c.sending.take(ctx, seenKey{p.ref.host, digest})
+	if err != nil {
+		return err
+	}
+	defer release()
 	for attempt := 0; ; attempt++ {
 		err := u.try(ctx)
 		if err == nil {

@@ -19,6 +19,24 @@ type Worker interface {
 	Do(ctx context.Context, v *graph.Vertex, inputs []tree.Tree, log op.Log) ([]tree.Tree, error)
 }
 
+// Cache remembers what vertices gave in earlier builds; *stepcache.Cache does. Its
+// methods are called from many goroutines.
+type Cache interface {
+	// Find returns the result of v, if it is known without its inputs.
+	Find(ctx context.Context, v *graph.Vertex) ([]tree.Tree, bool)
+	// Match returns the result of v on these inputs, if it is known.
+	Match(ctx context.Context, v *graph.Vertex, inputs []tree.Tree) ([]tree.Tree, bool)
+	// Keep is given what v gave, and how long that took.
+	Keep(ctx context.Context, v *graph.Vertex, inputs, outputs []tree.Tree, took time.Duration)
+}
+
+// CacheProgress is a Progress that is told of vertices that need not be carried
+// out, because they were before, or because what needs them was.
+type CacheProgress interface {
+	Progress
+	Cached(v *graph.Vertex)
+}
+
 // Progress is told what happens. Its methods are called from many goroutines.
 type Progress interface {
 	// Start announces a vertex and returns where its output goes.
@@ -32,12 +50,15 @@ type Progress interface {
 type Solver struct {
 	Worker   Worker
 	Progress Progress
+	// Cache may be nil. It is set before the first call of Tree that it is for.
+	Cache Cache
 	// Done, where set, is called with each vertex's inputs and outputs as soon
 	// as they are there.
 	Done func(v *graph.Vertex, inputs, outputs []tree.Tree)
 
 	mu    sync.Mutex
 	calls map[string]*call
+	told  map[*graph.Vertex]bool // of which Progress knows that they are cached
 }
 
 // call is a vertex being solved, or solved.
@@ -103,27 +124,86 @@ func (s *Solver) vertex(ctx context.Context, v *graph.Vertex) ([]tree.Tree, erro
 }
 
 func (s *Solver) solve(ctx context.Context, v *graph.Vertex) ([]tree.Tree, error) {
+	if s.Cache != nil {
+		if out, ok := s.Cache.Find(ctx, v); ok {
+			return s.cached(v, nil, out), nil
+		}
+	}
 	inputs, err := s.inputs(ctx, v)
 	if err != nil {
 		return nil, err
 	}
+	if s.Cache != nil {
+		if out, ok := s.Cache.Match(ctx, v, inputs); ok {
+			return s.cached(v, inputs, out), nil
+		}
+	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
+	return s.carryOut(ctx, v, inputs)
+}
+
+func (s *Solver) carryOut(ctx context.Context, v *graph.Vertex, inputs []tree.Tree) ([]tree.Tree, error) {
 	log := s.Progress.Start(v)
 	start := time.Now()
 	out, err := s.Worker.Do(ctx, v, inputs, log)
-	s.Progress.End(v, time.Since(start), err)
+	took := time.Since(start)
+	s.Progress.End(v, took, err)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
 		return nil, &Error{v, err}
 	}
+	if s.Cache != nil {
+		s.Cache.Keep(ctx, v, inputs, out, took)
+	}
 	if s.Done != nil {
 		s.Done(v, inputs, out)
 	}
 	return out, nil
+}
+
+// cached hands on the result of an earlier build.
+func (s *Solver) cached(v *graph.Vertex, inputs, out []tree.Tree) []tree.Tree {
+	if p, ok := s.Progress.(CacheProgress); ok {
+		s.tell(p, v)
+	}
+	if s.Done != nil {
+		s.Done(v, inputs, out)
+	}
+	return out
+}
+
+// tell announces v and all before it that nobody carried out, each once.
+func (s *Solver) tell(p CacheProgress, v *graph.Vertex) {
+	for _, in := range v.Inputs {
+		if in.Vertex != nil {
+			s.tellOnce(p, in.Vertex)
+		}
+	}
+	s.mu.Lock()
+	again := s.told[v]
+	if s.told == nil {
+		s.told = make(map[*graph.Vertex]bool)
+	}
+	s.told[v] = true
+	s.mu.Unlock()
+	if !again {
+		p.Cached(v)
+	}
+}
+
+// tellOnce leaves out sources, and what was asked for itself.
+func (s *Solver) tellOnce(p CacheProgress, v *graph.Vertex) {
+	s.mu.Lock()
+	_, asked := s.calls[v.ID]
+	done := s.told[v] || asked
+	s.mu.Unlock()
+	if _, source := v.Op.(*graph.Source); !source && !done {
+		s.tell(p, v)
+	}
 }
 
 func (s *Solver) inputs(ctx context.Context, v *graph.Vertex) ([]tree.Tree, error) {

@@ -21,7 +21,31 @@ func (w *Workspace) Base(blobs []layer.Blob) Tree {
 	var chain v1.Hash
 	for _, b := range blobs {
 		chain = chainID(chain, b.DiffID)
-		t = t.With(w.baseLayer(chain, b, t))
+		t = t.With(w.fetched(&Layer{base: true, chain: chain, content: kept("diff " + b.DiffID.String())}, b, t))
+	}
+	return t
+}
+
+// Made is a layer that an earlier build made, and its Content.
+type Made struct {
+	layer.Blob
+	Content string
+}
+
+// Remembered puts layers of an earlier build on the base image on which they
+// were made. Like the base, they are fetched when somebody looks inside; equal
+// stacks share their layers.
+func (w *Workspace) Remembered(base Tree, made []Made) Tree {
+	t := base
+	var chain v1.Hash
+	if n := len(base.layers); n > 0 {
+		chain = base.layers[n-1].chain
+	}
+	for _, m := range made {
+		chain = chainID(chain, m.DiffID)
+		chain.Algorithm = "made " + chain.Algorithm // the same as a base is another layer
+		t = t.With(w.fetched(&Layer{chain: chain, content: kept(m.Content)}, m.Blob, t))
+		chain.Algorithm = "sha256"
 	}
 	return t
 }
@@ -51,7 +75,10 @@ func (w *Workspace) ForWindows(ctx context.Context, t Tree) (Tree, error) {
 		if err != nil {
 			return t, err
 		}
-		out = out.With(&Layer{table: kept(table), blob: promise[*layer.Blob]{make: w.packer(table, pack)}})
+		out = out.With(&Layer{
+			table: kept(table), blob: promise[*layer.Blob]{make: w.packer(table, pack)},
+			content: promise[string]{make: l.content.get},
+		})
 	}
 	return out, nil
 }
@@ -65,14 +92,15 @@ func chainID(below, diffID v1.Hash) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }
 
-func (w *Workspace) baseLayer(chain v1.Hash, b layer.Blob, below Tree) *Layer {
+// fetched completes a layer of which only the blob is known, or finds it.
+func (w *Workspace) fetched(l *Layer, b layer.Blob, below Tree) *Layer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l, ok := w.chains[chain]; ok {
+	if l, ok := w.chains[l.chain]; ok {
 		return l
 	}
 	u := &unpacked{w: w, blob: b, below: below}
-	l := &Layer{base: true, blob: kept(&b)}
+	l.blob = kept(&b)
 	both := &promise[*unpacked]{make: func(ctx context.Context) (*unpacked, error) { return u, u.fetch(ctx) }}
 	l.table.make = func(ctx context.Context) (*layer.Table, error) {
 		u, err := both.get(ctx)
@@ -95,7 +123,7 @@ func (w *Workspace) baseLayer(chain v1.Hash, b layer.Blob, below Tree) *Layer {
 		}
 		return d, layer.Checkout(ctx, u.table, d, w.Overlay())
 	}
-	w.chains[chain] = l
+	w.chains[l.chain] = l
 	return l
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strake-build/strake/shared/layer"
@@ -14,10 +15,12 @@ import (
 // contents, a directory for overlayfs, and the blob that is pushed. Each form
 // is made when it is first asked for, once, whoever asks.
 type Layer struct {
-	base  bool // of a finished image
-	table promise[*layer.Table]
-	dir   promise[string]
-	blob  promise[*layer.Blob]
+	base    bool    // of a finished image
+	chain   v1.Hash // of a layer that was not made here: it and all below it
+	table   promise[*layer.Table]
+	dir     promise[string]
+	blob    promise[*layer.Blob]
+	content promise[string]
 }
 
 // Table returns the layer's table of contents.
@@ -29,9 +32,14 @@ func (l *Layer) Dir(ctx context.Context) (string, error) { return l.dir.get(ctx)
 // Blob returns the layer's blob.
 func (l *Layer) Blob(ctx context.Context) (*layer.Blob, error) { return l.blob.get(ctx) }
 
+// Content identifies what the layer says, times left out: layers with equal
+// Content make equal file systems of equal ones. That of a base image's layer is
+// its diff ID; for a layer made here, its files are read.
+func (l *Layer) Content(ctx context.Context) (string, error) { return l.content.get(ctx) }
+
 // mapped is the layer with another look at its table; it has no directory.
 func (l *Layer) mapped(look func(*layer.Table) *layer.Table) *Layer {
-	m := &Layer{base: l.base}
+	m := &Layer{base: l.base, chain: l.chain}
 	m.table.make = func(ctx context.Context) (*layer.Table, error) {
 		t, err := l.table.get(ctx)
 		if err != nil {
@@ -40,7 +48,7 @@ func (l *Layer) mapped(look func(*layer.Table) *layer.Table) *Layer {
 		return look(t), nil
 	}
 	m.dir.make = func(context.Context) (string, error) { return "", errors.ErrUnsupported }
-	m.blob.make = l.blob.get
+	m.blob.make, m.content.make = l.blob.get, l.content.get
 	return m
 }
 

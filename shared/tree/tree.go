@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/strake-build/strake/shared/framed"
 	"github.com/strake-build/strake/shared/layer"
 )
 
@@ -33,6 +34,17 @@ func (t Tree) Split() (base Tree, made []*Layer) {
 		n++
 	}
 	return Tree{t.layers[:n:n]}, t.layers[n:]
+}
+
+// Content identifies what the tree shows, times left out: the Content of all its
+// layers. Nothing is fetched for it, but layers made here are read.
+func (t Tree) Content(ctx context.Context) (string, error) {
+	all := make([]string, len(t.layers))
+	err := each(ctx, t.layers, func(ctx context.Context, i int, l *Layer) (err error) {
+		all[i], err = l.Content(ctx)
+		return err
+	})
+	return framed.New("strake tree 1").Strings(all...).Sum(), err
 }
 
 // View fetches the tables of contents of all layers and lays them over each other.

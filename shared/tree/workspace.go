@@ -32,8 +32,10 @@ type Workspace struct {
 	overlay, userXattr atomic.Bool
 	record             *fakeroot.Record // nil where the disk says all
 
+	prints layer.Fingerprints
+
 	mu     sync.Mutex
-	chains map[v1.Hash]*Layer // base layers by chain ID
+	chains map[v1.Hash]*Layer // layers that were not made here
 }
 
 // NewWorkspace makes a workspace in a new directory below parent; pack says how
@@ -112,7 +114,7 @@ func (w *Workspace) Spool() (*os.File, error) {
 
 // FromTable makes a layer of a changeset whose contents lie elsewhere.
 func (w *Workspace) FromTable(t *layer.Table) *Layer {
-	l := &Layer{table: kept(t)}
+	l := &Layer{table: kept(t), content: w.reader(t)}
 	l.dir.make = func(ctx context.Context) (string, error) {
 		d, err := w.NewDir()
 		if err != nil {
@@ -126,7 +128,18 @@ func (w *Workspace) FromTable(t *layer.Table) *Layer {
 
 // FromDir makes a layer of a directory in overlayfs format and its table.
 func (w *Workspace) FromDir(dir string, t *layer.Table) *Layer {
-	return &Layer{table: kept(t), dir: kept(dir), blob: promise[*layer.Blob]{make: w.packer(t, w.pack)}}
+	return &Layer{
+		table: kept(t), dir: kept(dir), blob: promise[*layer.Blob]{make: w.packer(t, w.pack)}, content: w.reader(t),
+	}
+}
+
+// Fingerprints are those of the workspace's own tables: what is asked of them
+// need not be read for a layer's Content once more.
+func (w *Workspace) Fingerprints() *layer.Fingerprints { return &w.prints }
+
+// reader finds out what a layer says.
+func (w *Workspace) reader(t *layer.Table) promise[string] {
+	return promise[string]{make: func(ctx context.Context) (string, error) { return w.prints.Of(ctx, t) }}
 }
 
 // Overlay says how a table is written into a directory for overlayfs.

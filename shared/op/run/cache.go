@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +24,33 @@ import (
 
 // Caches keeps the directories of cache mounts between builds: one per ID, and
 // more where steps want one each. Locks hold between processes (flock(2)).
-type Caches struct{ Dir string }
+type Caches struct {
+	Dir string
+	// Fetch, where set, is asked to fill the new directory of a cache of this name
+	// with what another builder kept; false leaves it empty.
+	Fetch func(ctx context.Context, name, dir string) (bool, error)
+
+	mu   sync.Mutex
+	used map[string]bool // names of those that steps had
+}
+
+// Used lists the names of the caches that steps have had so far. Private copies
+// are not among them.
+func (c *Caches) Used() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.used))
+}
+
+// With calls fn with the directory of a cache, which no step that wants it for
+// itself has meanwhile.
+func (c *Caches) With(ctx context.Context, name string, fn func(dir string) error) error {
+	dir, unlock, err := openLocked(ctx, filepath.Join(c.Dir, name), unix.LOCK_SH, func(string) error { return nil })
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(dir), unlock())
+}
 
 // maxPrivate is how many private copies of one cache mount there may be.
 const maxPrivate = 256
@@ -99,6 +128,23 @@ func (c *Caches) open(ctx context.Context, key string, sharing graph.Sharing, se
 		return "", nil, err
 	}
 	base := filepath.Join(c.Dir, key)
+	if c.Fetch != nil {
+		empty := seed
+		seed = func(dir string) error {
+			if ok, err := c.Fetch(ctx, key, dir); ok || err != nil {
+				return err
+			}
+			return empty(dir)
+		}
+	}
+	if sharing != graph.SharingPrivate {
+		c.mu.Lock()
+		if c.used == nil {
+			c.used = make(map[string]bool)
+		}
+		c.used[key] = true
+		c.mu.Unlock()
+	}
 	if sharing != graph.SharingPrivate {
 		how := unix.LOCK_SH
 		if sharing == graph.SharingLocked {
@@ -135,10 +181,12 @@ func openLocked(ctx context.Context, dir string, how int, seed func(string) erro
 	if err := flock(ctx, f, how); err != nil {
 		return "", nil, err
 	}
+	now := time.Now()
+	_ = os.Chtimes(f.Name(), now, now) // it only seems unused for longer
 	if _, err := os.Stat(dir); err == nil {
 		return dir, f.Close, nil
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "new-")
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), newPrefix+filepath.Base(dir)+"-")
 	if err != nil {
 		return "", nil, err
 	}

@@ -148,15 +148,18 @@ func (r *Runner) commit(ctx context.Context, root Root) (tree.Tree, error) {
 	return t, err
 }
 
-// check refuses what is not offered.
-func (r *Runner) check(op *graph.Exec) error {
+func (r *Runner) check(op *graph.Exec) error { return Check(op, r.Allow) }
+
+// Check refuses what is not offered or not allowed, whether the step would run or
+// its result be remembered. The error is an *Unsupported.
+func Check(op *graph.Exec, allow Entitlements) error {
 	devices := slices.DeleteFunc(slices.Clone(op.Devices), func(d string) bool { return slices.Contains(op.OptionalDevices, d) })
 	switch {
 	case op.Insecure:
 		return &Unsupported{"RUN --security=insecure", "a step never gets the builder's privileges here; take the flag away"}
 	case len(devices) > 0:
 		return &Unsupported{"RUN --device=" + devices[0], "devices are not handed to steps; take the flag away"}
-	case op.Network == graph.NetworkHost && !r.Allow.NetworkHost:
+	case op.Network == graph.NetworkHost && !allow.NetworkHost:
 		return &Unsupported{"RUN --network=host", "not allowed; give --allow network.host to permit it"}
 	case op.CgroupParent != "":
 		return &Unsupported{"--cgroup-parent", "steps run in the builder's own control group; set limits on the builder"}
