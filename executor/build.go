@@ -55,18 +55,22 @@ func (c *command) build(x *cli.Context) (err error) {
 			return err
 		}
 	}
+	from, err := c.bases(x, client)
+	if err != nil {
+		return err
+	}
 	c.notices()
-	return c.produce(ctx, x, req, client, out)
+	return c.produce(ctx, x, req, from, out)
 }
 
 // produce builds and exports.
-func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, client *registry.Client, out *outputs) (err error) {
+func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, from bases, out *outputs) (err error) {
 	start := time.Now()
 	reaper, err := sandbox.BecomeReaper()
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
+	b := &build.Builder{Registry: from.images, Kept: from.kept, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.
 		uploads, cancel := context.WithCancel(ctx)

@@ -11,7 +11,7 @@ import (
 func laterFlags() map[string]string {
 	m := make(map[string]string)
 	for _, name := range []string{
-		"cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
+		"cache", "cache-copy-layers", "cache-repo", "cache-run-layers",
 		"no-push-cache",
 	} {
 		m[name] = "kaniko's flag is not in this release"

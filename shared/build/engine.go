@@ -51,6 +51,7 @@ func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error
 	if err != nil {
 		return nil, &EnvironmentError{err}
 	}
+	w.Kept = b.Kept
 	e := &engine{b: b, req: req, workspace: w}
 	e.worker = &op.Worker{
 		Workspace: w,

@@ -71,7 +71,7 @@ func (w *Workspace) baseLayer(chain v1.Hash, b layer.Blob, below Tree) *Layer {
 	if l, ok := w.chains[chain]; ok {
 		return l
 	}
-	u := &unpacked{w: w, blob: b, below: below}
+	u := &unpacked{w: w, blob: b, below: below, chain: chain}
 	l := &Layer{base: true, blob: kept(&b)}
 	both := &promise[*unpacked]{make: func(ctx context.Context) (*unpacked, error) { return u, u.fetch(ctx) }}
 	l.table.make = func(ctx context.Context) (*layer.Table, error) {
@@ -93,7 +93,9 @@ func (w *Workspace) baseLayer(chain v1.Hash, b layer.Blob, below Tree) *Layer {
 		if err != nil {
 			return "", err
 		}
-		return d, layer.Checkout(ctx, u.table, d, w.Overlay())
+		o := w.Overlay()
+		o.Lower = u.lower(ctx)
+		return d, layer.Checkout(ctx, u.table, d, o)
 	}
 	w.chains[chain] = l
 	return l
@@ -104,6 +106,7 @@ type unpacked struct {
 	w     *Workspace
 	blob  layer.Blob
 	below Tree
+	chain v1.Hash // of this layer and those below
 	table *layer.Table
 	dir   string
 }
@@ -115,6 +118,9 @@ func (u *unpacked) fetch(ctx context.Context) (err error) {
 			err = fmt.Errorf("unpack layer %s: %w", u.blob.Digest, err)
 		}
 	}()
+	if kept, err := u.kept(ctx); kept || err != nil {
+		return err
+	}
 	o := layer.UnpackOptions{DiffID: u.blob.DiffID, UserXattr: u.w.userXattr.Load(), Lower: u.lower(ctx)}
 	if u.w.overlay.Load() {
 		if u.dir, err = u.w.NewDir(); err != nil {
@@ -141,6 +147,25 @@ func (u *unpacked) fetch(ctx context.Context) (err error) {
 	}
 	u.table.Seal()
 	return nil
+}
+
+// kept takes the layer from where it is unpacked already.
+func (u *unpacked) kept(ctx context.Context) (bool, error) {
+	if u.w.Kept == nil {
+		return false, nil
+	}
+	k, err := u.w.Kept.Layer(ctx, KeptQuery{
+		Blob: u.blob, Chain: u.chain, Overlay: u.w.overlay.Load(), UserXattr: u.w.userXattr.Load(),
+		Lower: u.lower(ctx), Spool: u.w.Spool,
+	})
+	if k == nil || err != nil {
+		return false, err
+	}
+	u.table, u.dir = k.Table, ""
+	if k.Dir != "" {
+		u.dir, err = u.w.link(k.Dir)
+	}
+	return true, err
 }
 
 // lower answers for what a layer's own table does not hold: targets of hard links

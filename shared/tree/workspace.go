@@ -32,6 +32,9 @@ type Workspace struct {
 	overlay, userXattr atomic.Bool
 	record             *fakeroot.Record // nil where the disk says all
 
+	// Kept, where set, has base layers from before. It is set before the first layer is made.
+	Kept Kept
+
 	mu     sync.Mutex
 	chains map[v1.Hash]*Layer // base layers by chain ID
 }
