@@ -86,16 +86,7 @@ func (w *Workspace) baseLayer(chain v1.Hash, b layer.Blob, below Tree) *Layer {
 		if err != nil {
 			return "", err
 		}
-		if u.dir != "" {
-			return u.dir, nil
-		}
-		d, err := w.NewDir()
-		if err != nil {
-			return "", err
-		}
-		o := w.Overlay()
-		o.Lower = u.lower(ctx)
-		return d, layer.Checkout(ctx, u.table, d, o)
+		return u.directory(ctx)
 	}
 	w.chains[chain] = l
 	return l
@@ -109,20 +100,53 @@ type unpacked struct {
 	chain v1.Hash // of this layer and those below
 	table *layer.Table
 	dir   string
+	// fromKept tells that the blob was not read.
+	fromKept bool
 }
 
-// fetch reads the blob once: into a directory of its own, or into a spool file.
-func (u *unpacked) fetch(ctx context.Context) (err error) {
+// fetch takes the layer from where it was kept, or reads the blob once: into a
+// directory of its own, or into a spool file.
+func (u *unpacked) fetch(ctx context.Context) error {
+	if u.w.Kept != nil {
+		if found, err := u.kept(ctx); found || err != nil {
+			return err
+		}
+	}
+	return u.unpack(ctx, u.w.overlay.Load())
+}
+
+// directory is the layer in overlayfs format, if need be made for that.
+func (u *unpacked) directory(ctx context.Context) (string, error) {
+	if u.dir != "" {
+		return u.dir, nil
+	}
+	if u.fromKept {
+		// The table was enough until now. To unpack the blob is faster than to copy
+		// file by file, and owners come out right.
+		again := &unpacked{w: u.w, blob: u.blob, below: u.below}
+		if err := again.unpack(ctx, true); err != nil {
+			return "", err
+		}
+		return again.dir, nil
+	}
+	d, err := u.w.NewDir()
+	if err != nil {
+		return "", err
+	}
+	o := u.w.Overlay()
+	o.Lower = u.lower(ctx)
+	return d, layer.Checkout(ctx, u.table, d, o)
+}
+
+// unpack reads the blob.
+func (u *unpacked) unpack(ctx context.Context, toDir bool) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("unpack layer %s: %w", u.blob.Digest, err)
 		}
 	}()
-	if kept, err := u.kept(ctx); kept || err != nil {
-		return err
-	}
 	o := layer.UnpackOptions{DiffID: u.blob.DiffID, UserXattr: u.w.userXattr.Load(), Lower: u.lower(ctx)}
-	if u.w.overlay.Load() {
+	if toDir {
 		if u.dir, err = u.w.NewDir(); err != nil {
 			return err
 		}
@@ -151,9 +175,6 @@ func (u *unpacked) fetch(ctx context.Context) (err error) {
 
 // kept takes the layer from where it is unpacked already.
 func (u *unpacked) kept(ctx context.Context) (bool, error) {
-	if u.w.Kept == nil {
-		return false, nil
-	}
 	k, err := u.w.Kept.Layer(ctx, KeptQuery{
 		Blob: u.blob, Chain: u.chain, Overlay: u.w.overlay.Load(), UserXattr: u.w.userXattr.Load(),
 		Lower: u.lower(ctx), Spool: u.w.Spool,
@@ -161,7 +182,7 @@ func (u *unpacked) kept(ctx context.Context) (bool, error) {
 	if k == nil || err != nil {
 		return false, err
 	}
-	u.table, u.dir = k.Table, ""
+	u.table, u.fromKept = k.Table, true
 	if k.Dir != "" {
 		u.dir, err = u.w.link(k.Dir)
 	}
