@@ -237,7 +237,7 @@ func TestNoSpace(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "cache")
 		n := 0
 		s, err := store.Open(dir, store.Options{Fault: func(step, _ string) error {
-			if n++; n > at && step != "remove" {
+			if n++; n > at && step != "remove" && step != "lock" {
 				return syscall.ENOSPC
 			}
 			return nil

@@ -37,7 +37,7 @@ func (s *Store) Tree(d v1.Hash, kind string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = flock(f, unix.LOCK_SH|unix.LOCK_NB) // whoever has the other kind is about to remove it
+	_ = s.flock(f, unix.LOCK_SH|unix.LOCK_NB) // whoever has the other kind is about to remove it
 	note, err := readSmall(s.path(filepath.Join(name, treeNote)), maxSmall)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -66,7 +66,7 @@ func (s *Store) PutTree(d v1.Hash, fill func(dir string) (kind string, note []by
 	if err != nil {
 		return err
 	}
-	_ = flock(lock, unix.LOCK_EX|unix.LOCK_NB)
+	_ = s.flock(lock, unix.LOCK_EX|unix.LOCK_NB)
 	defer func() { err = errors.Join(err, lock.Close(), os.RemoveAll(s.path(tmp))) }()
 	kind, note, err := fill(s.path(filepath.Join(tmp, "fs")))
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *Store) dropTree(name string) error {
 		return err
 	}
 	defer f.Close()
-	if flock(f, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
+	if s.flock(f, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
 		return nil // in use: its time will come
 	}
 	if err := s.mkdirAll("ingest"); err != nil {
