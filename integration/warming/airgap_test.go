@@ -40,7 +40,8 @@ func TestInsideAirGap(t *testing.T) {
 	}
 	warmer, executor := filepath.Join(bin, "warmer"), filepath.Join(bin, "executor")
 	for _, args := range []string{
-		"link set lo up", "link add out0 type dummy", "link set out0 addrgenmode none", "addr add 192.0.2.1/24 dev out0",
+		"link set lo up", "link add out0 type veth peer name out1", "link set out0 addrgenmode none", "link set out1 addrgenmode none",
+		"addr add 192.0.2.1/24 dev out0", "link set out1 up",
 		"link set out0 up", "route add default dev out0",
 	} {
 		must(t, "ip", strings.Fields(args)...)

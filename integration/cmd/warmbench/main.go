@@ -224,7 +224,6 @@ func (w *world) building(ctx context.Context) error {
 		{"first RUN, cold", []string{"--cache-dir", filepath.Join(w.dir, "none")}},
 		{"first RUN, warm", []string{"--offline", "--cache-dir", filepath.Join(w.dir, "out-plain")}},
 		{"first RUN, warm and unpacked", []string{"--offline", "--cache-dir", filepath.Join(w.dir, "out-unpacked")}},
-		{"first RUN, warm and unpacked, chroot", []string{"--isolation", "chroot", "--offline", "--cache-dir", filepath.Join(w.dir, "out-unpacked")}},
 	} {
 		args := append([]string{w.executor, "--context", filepath.Join(w.dir, "context"), "--no-push", "--log-format", "text",
 			"--kaniko-dir", filepath.Join(w.dir, "own")}, way.args...)
