@@ -67,7 +67,6 @@ var floor = map[string]int{
 	"warm":        7,
 	"cli":         8,
 	"cli/flags":   0,
-	"store":       1,
 }
 
 // owners are the only packages that may import what begins with a path.
