@@ -12,10 +12,11 @@ import (
 
 	"github.com/strake-build/strake/integration/bases"
 	"github.com/strake-build/strake/integration/loopback"
+	"github.com/strake-build/strake/integration/testkit"
 )
 
 // insideEnv marks the part of a test that runs in a network namespace of its own;
-// its value is the directory with the binaries.
+// its value is the paths of the warmer and the executor.
 const insideEnv = "WARMING_TEST_INSIDE"
 
 // TestAirGap carries images over an air gap: warm, export, import elsewhere, build offline, push. It does so where
@@ -25,7 +26,7 @@ func TestAirGap(t *testing.T) {
 		t.Skip("a network namespace needs root")
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInsideAirGap$", "-test.v")
-	cmd.Env = append(os.Environ(), insideEnv+"="+kit.Dir, "TMPDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), insideEnv+"="+warmer+":"+kit.Executor, "TMPDIR="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestInsideAirGap") {
@@ -34,11 +35,10 @@ func TestAirGap(t *testing.T) {
 }
 
 func TestInsideAirGap(t *testing.T) {
-	bin := os.Getenv(insideEnv)
-	if bin == "" {
+	warmer, executor, ok := strings.Cut(os.Getenv(insideEnv), ":")
+	if !ok {
 		t.Skip("runs in the network namespace of TestAirGap")
 	}
-	warmer, executor := filepath.Join(bin, "warmer"), filepath.Join(bin, "executor")
 	for _, args := range []string{
 		"link set lo up", "link add out0 type veth peer name out1", "link set out0 addrgenmode none", "link set out1 addrgenmode none",
 		"addr add 192.0.2.1/24 dev out0", "link set out1 up",
@@ -132,6 +132,9 @@ func serve(t *testing.T, dir string, port int) *loopback.Server {
 	basesDir, err := bases.DefaultDir()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if d := os.Getenv(testkit.BasesEnv); d != "" {
+		basesDir = d
 	}
 	based, err := loopback.OpenStore(filepath.Join(basesDir, "store"))
 	if err != nil {
