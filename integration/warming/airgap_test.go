@@ -63,6 +63,7 @@ func TestInsideAirGap(t *testing.T) {
 	must(t, warmer, "import", "--cache-dir", far, tarball)
 	must(t, warmer, "verify", "--cache-dir", far)
 	home := serve(t, filepath.Join(dir, "home"), 0)
+	defer home.Close()
 	context := filepath.Join(dir, "context")
 	if err := os.Mkdir(context, 0o755); err != nil {
 		t.Fatal(err)
@@ -144,7 +145,6 @@ func serve(t *testing.T, dir string, port int) *loopback.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
 	return s
 }
 
