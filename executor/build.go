@@ -70,7 +70,7 @@ func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: from.images, Kept: from.kept, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
+	b := &build.Builder{Registry: from.client, Images: from.images, Kept: from.kept, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.
 		uploads, cancel := context.WithCancel(ctx)

@@ -26,7 +26,7 @@ func (c *command) check(x *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: from.images, Progress: shared.Quiet{}, Now: time.Now}
+	b := &build.Builder{Registry: from.client, Images: from.images, Progress: shared.Quiet{}, Now: time.Now}
 	res, err := b.Check(c.log.WithContext(x.Context), req)
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ func warmedFlags() []flags.Flag {
 
 // bases is where base images come from.
 type bases struct {
+	client *registry.Client
 	images op.Resolver
 	kept   tree.Kept // nil where nothing is unpacked already
 }
@@ -59,7 +60,7 @@ func (c *command) bases(x *cli.Context, client *registry.Client) (bases, error) 
 }
 
 func (c *command) warmedBases(x *cli.Context, client *registry.Client) (bases, error) {
-	online := bases{images: client}
+	online := bases{client: client, images: client}
 	dir, offline := x.String("cache-dir"), x.Bool("offline")
 	s, err := store.Open(dir, store.Options{ReadOnly: true})
 	nobody := errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrNotStore)
@@ -82,5 +83,5 @@ func (c *command) warmedBases(x *cli.Context, client *registry.Client) (bases, e
 	if !offline {
 		i.Registry = client
 	}
-	return bases{images: i, kept: &unpacked.Keeper{Store: s, Notice: notice}}, nil
+	return bases{client: client, images: i, kept: &unpacked.Keeper{Store: s, Notice: notice}}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op"
 	"github.com/strake-build/strake/shared/op/run"
+	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/sandbox"
 	"github.com/strake-build/strake/shared/solve"
 	"github.com/strake-build/strake/shared/tree"
@@ -81,7 +82,9 @@ type Annotations struct{ Manifest, Index map[string]string }
 
 // Builder builds. Its parts are set once.
 type Builder struct {
-	Registry op.Resolver // of base images
+	Registry *registry.Client
+	// Images, where set, finds base images in Registry's stead.
+	Images op.Resolver
 	// Kept, where set, has layers of base images unpacked already.
 	Kept     tree.Kept
 	Progress solve.Progress
