@@ -55,6 +55,10 @@ func (c *command) build(x *cli.Context) (err error) {
 			return err
 		}
 	}
+	from, err := c.bases(x, client)
+	if err != nil {
+		return err
+	}
 	c.notices()
 	if err := c.caches(x, client, &req, out.repository()); err != nil {
 		return err
@@ -63,13 +67,13 @@ func (c *command) build(x *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return c.withoutLost(&req, out, func() error { return c.produce(ctx, x, req, client, reaper, out) })
+	return c.withoutLost(&req, out, func() error { return c.produce(ctx, x, req, from, reaper, out) })
 }
 
 // produce builds and exports.
-func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, client *registry.Client, reaper *sandbox.Reaper, out *outputs) (err error) {
+func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, from bases, reaper *sandbox.Reaper, out *outputs) (err error) {
 	start := time.Now()
-	b := &build.Builder{Registry: client, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
+	b := &build.Builder{Registry: from.client, Images: from.images, Kept: from.kept, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.
 		uploads, cancel := context.WithCancel(ctx)

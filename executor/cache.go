@@ -32,7 +32,6 @@ func cacheFlags() []flags.Flag {
 		{Name: "cache-repo", Value: "REPOSITORY|oci:DIR", Group: groupCache, State: flags.Kept, Doc: "the cache (default: DESTINATION/cache; without a destination, layers in the builder's own directory)"},
 		{Name: "cache-from", Kind: flags.List, Value: "REPOSITORY|oci:DIR", Group: groupCache, Doc: "look here, too"},
 		{Name: "cache-local", Value: "DIR", Group: groupCache, Doc: "a directory before the cache, so that layers are read from there once"},
-		{Name: "cache-ttl", Kind: flags.Duration, Default: "336h", Group: groupCache, State: flags.Kept, Doc: "how old a result may be"},
 		{Name: "no-push-cache", Kind: flags.Bool, Group: groupCache, State: flags.Kept, Doc: "look in the cache, and keep nothing there"},
 		{Name: "cache-run-layers", Kind: flags.Bool, Default: "true", Group: groupCache, State: flags.Kept, Doc: "keep results of RUN and WORKDIR"},
 		{Name: "cache-copy-layers", Kind: flags.Bool, Default: "true", Group: groupCache, State: flags.Fixed, Doc: "keep results of COPY and ADD", Note: "on by default, and files count by their content"},

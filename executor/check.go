@@ -22,7 +22,11 @@ func (c *command) check(x *cli.Context) error {
 		return err
 	}
 	c.notices()
-	b := &build.Builder{Registry: client, Progress: shared.Quiet{}, Now: time.Now}
+	from, err := c.bases(x, client)
+	if err != nil {
+		return err
+	}
+	b := &build.Builder{Registry: from.client, Images: from.images, Progress: shared.Quiet{}, Now: time.Now}
 	res, err := b.Check(c.log.WithContext(x.Context), req)
 	if err != nil {
 		return err

@@ -56,6 +56,11 @@ func commands() map[string]scriptCommand {
 		"jsonlines": jsonLines,
 		"sshkey":    sshKey,
 		"web":       webServer,
+
+		"warm":        warmImages,
+		"rewind":      rewind,
+		"spoil":       spoilBlobs,
+		"kanikocache": kanikoCache,
 	}
 }
 

@@ -43,7 +43,7 @@ stdout carries the result only, one REPOSITORY@DIGEST per destination; all else 
 // buildFlags are the flags of a build: kaniko's by their names, BuildKit's and
 // buildx's by theirs.
 func buildFlags() []flags.Flag {
-	return slices.Concat(contextFlags(), fetchFlags(), stepFlags(), layerFlags(), outputFlags(), registryFlags(), cacheFlags(), shared.LogFlags(configFile), kanikoFlags())
+	return slices.Concat(contextFlags(), fetchFlags(), stepFlags(), layerFlags(), outputFlags(), registryFlags(), cacheFlags(), warmedFlags(), shared.LogFlags(configFile), kanikoFlags())
 }
 
 func contextFlags() []flags.Flag {

@@ -18,10 +18,12 @@ import (
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/image"
 	"github.com/strake-build/strake/shared/layer"
+	"github.com/strake-build/strake/shared/op"
 	"github.com/strake-build/strake/shared/op/run"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/sandbox"
 	"github.com/strake-build/strake/shared/solve"
+	"github.com/strake-build/strake/shared/tree"
 )
 
 // ErrNoContext is a build context or Dockerfile that is not there.
@@ -84,6 +86,10 @@ type Annotations struct{ Manifest, Index map[string]string }
 // Builder builds. Its parts are set once.
 type Builder struct {
 	Registry *registry.Client
+	// Images, where set, finds base images in Registry's stead.
+	Images op.Resolver
+	// Kept, where set, has layers of base images unpacked already.
+	Kept     tree.Kept
 	Progress solve.Progress
 	Warn     func(frontend.Warning)
 	// Planned, where set, is told what will be done before anything is.
@@ -127,7 +133,7 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	}()
 	res, err = frontend.Build(ctx, e.req.Frontend, e, b.Warn)
 	if err != nil {
-		return nil, err
+		return nil, e.allMissing(ctx, err)
 	}
 	if b.Planned != nil {
 		b.Planned(plan(res))

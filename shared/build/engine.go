@@ -54,12 +54,13 @@ func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error
 	if err != nil {
 		return nil, &EnvironmentError{err}
 	}
+	w.Kept = b.Kept
 	e := &engine{b: b, req: req, workspace: w}
 	e.worker = &op.Worker{
 		Workspace: w,
 		Now:       b.Now,
 		Sources: &op.Sources{
-			Registry: b.Registry, Workspace: w, Secrets: req.Secrets, SSH: req.SSH, Layouts: req.Layouts,
+			Registry: b.resolver(), Workspace: w, Secrets: req.Secrets, SSH: req.SSH, Layouts: req.Layouts,
 			Locals: make(map[string]string), Tables: make(map[string]*layer.Table),
 		},
 	}
@@ -72,6 +73,14 @@ func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error
 	e.layers = newLayers(b.Layer)
 	e.solver = &solve.Solver{Worker: e.worker, Progress: b.Progress, Done: e.layers.done}
 	return e, nil
+}
+
+// resolver finds base images.
+func (b *Builder) resolver() op.Resolver {
+	if b.Images != nil {
+		return b.Images
+	}
+	return b.Registry
 }
 
 // prepare gets ready to run steps, once, when the first graph has any.

@@ -18,6 +18,8 @@ import (
 	"github.com/strake-build/strake/shared/op/run"
 	"github.com/strake-build/strake/shared/op/source"
 	"github.com/strake-build/strake/shared/registry"
+	"github.com/strake-build/strake/shared/store"
+	"github.com/strake-build/strake/shared/warmed"
 )
 
 // The exit codes of our own failures, after sysexits.h. A failing RUN's own code
@@ -82,12 +84,13 @@ func classes() []class {
 		{ExitConfig, "configuration", is(credentials.ErrSources)},
 		{ExitUsage, "usage", as[*UsageError]},
 		{ExitUsage, "usage", is(run.ErrNoSecret, run.ErrNoAgent, frontend.ErrOption)},
-		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity)},
+		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity, store.ErrIntegrity)},
 		{ExitIntegrity, "integrity", as[*source.ChecksumError]},
 		{ExitUnavailable, "unavailable", is(source.ErrUnavailable)},
 		{ExitDenied, "denied", func(err error) bool { return deniedStatus(err) || errors.Is(err, source.ErrDenied) }},
 		{ExitNoInput, "not found", as[*source.StatusError]},
 		{ExitDenied, "denied", is(registry.ErrDenied)},
+		{ExitDenied, "lock", as[*warmed.DriftError]},
 		{ExitConfig, "untrusted", is(registry.ErrUntrusted)},
 		{ExitUnavailable, "unavailable", is(registry.ErrUnavailable)},
 		{ExitNoInput, "not found", is(registry.ErrNotFound, registry.ErrNoPlatform, build.ErrNoContext)},

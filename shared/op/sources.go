@@ -18,11 +18,17 @@ import (
 	"github.com/strake-build/strake/shared/tree"
 )
 
+// Resolver finds base images by reference, as registry.Client does; nil means
+// this machine's platform.
+type Resolver interface {
+	Image(ctx context.Context, ref string, p *v1.Platform) (*registry.Image, error)
+}
+
 // Sources fetches what a build starts from. Its fields are set once, before the
 // first call.
 type Sources struct {
 	Workspace *tree.Workspace
-	Registry  *registry.Client
+	Registry  Resolver     // of base images
 	HTTP      *http.Client // nil is a plain one
 	Secrets   run.Secrets
 	SSH       run.Agents

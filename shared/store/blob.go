@@ -48,11 +48,17 @@ func (s *Store) Open(d v1.Descriptor) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Verify(f, d)
+}
+
+// Verify compares what is read from r with a digest, as Open does. Closing the
+// answer closes r.
+func Verify(r io.ReadCloser, d v1.Descriptor) (io.ReadCloser, error) {
 	h, err := v1.Hasher(d.Digest.Algorithm)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, r.Close())
 	}
-	return &verifier{f: f, hash: h, want: d.Digest}, nil
+	return &verifier{r: r, hash: h, want: d.Digest}, nil
 }
 
 func (s *Store) open(d v1.Descriptor) (*os.File, fs.FileInfo, error) {
@@ -75,7 +81,7 @@ func (s *Store) open(d v1.Descriptor) (*os.File, fs.FileInfo, error) {
 
 // verifier compares what is read with a digest.
 type verifier struct {
-	f    *os.File
+	r    io.ReadCloser
 	hash hash.Hash
 	want v1.Hash
 	err  error
@@ -85,11 +91,11 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if v.err != nil {
 		return 0, v.err
 	}
-	n, err := v.f.Read(p)
+	n, err := v.r.Read(p)
 	v.hash.Write(p[:n])
 	if err == io.EOF {
 		if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.want.Hex {
-			err = fmt.Errorf("blob %s: %w: got %s", v.f.Name(), ErrIntegrity, got)
+			err = fmt.Errorf("blob %s: %w: got %s", v.want, ErrIntegrity, got)
 		}
 	}
 	v.err = err
@@ -99,7 +105,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (v *verifier) Close() error { return v.f.Close() }
+func (v *verifier) Close() error { return v.r.Close() }
 
 // Read reads a document of at most limit bytes, which are right when it returns.
 func (s *Store) Read(d v1.Descriptor, limit int64) ([]byte, error) {

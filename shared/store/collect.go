@@ -116,7 +116,7 @@ func (s *Store) Lease() (release func()) {
 	if err != nil {
 		return func() {}
 	}
-	_ = flock(f, unix.LOCK_SH|unix.LOCK_NB)
+	_ = s.flock(f, unix.LOCK_SH|unix.LOCK_NB)
 	return func() { f.Close() }
 }
 
@@ -128,7 +128,7 @@ func (s *Store) alone(ctx context.Context) (func(), error) {
 		return func() {}, nil //nolint:nilerr // a lock is politeness
 	}
 	for start := time.Now(); ; {
-		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK || time.Since(start) > patience {
+		if err := s.flock(f, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK || time.Since(start) > patience {
 			return func() { f.Close() }, nil
 		}
 		select {
@@ -339,7 +339,7 @@ func (s *Store) inUse(name string) bool {
 		return false
 	}
 	defer f.Close()
-	return flock(f, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
+	return s.flock(f, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
 }
 
 // widows removes what is about blobs that are gone.

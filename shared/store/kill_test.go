@@ -21,6 +21,8 @@ const (
 	envDir  = "STORE_TEST_DIR"
 	envKill = "STORE_TEST_KILL_AT"
 	envSeed = "STORE_TEST_SEED"
+	// envNoLocks has every other process on a mount of its own without locks.
+	envNoLocks = "STORE_TEST_NO_LOCKS"
 )
 
 func TestMain(m *testing.M) {
@@ -41,9 +43,12 @@ func work(dir string) error {
 	}
 	var mu sync.Mutex
 	n := 0
-	s, err := store.Open(dir, store.Options{Fault: func(string, string) error {
+	s, err := store.Open(dir, store.Options{Fault: func(step, _ string) error {
 		mu.Lock()
 		defer mu.Unlock()
+		if step == "lock" && os.Getenv(envNoLocks) != "" {
+			return syscall.ENOLCK
+		}
 		if n == at {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			time.Sleep(time.Hour)
@@ -66,7 +71,11 @@ func work(dir string) error {
 	if err := s.DeleteRef("busybox:" + seed); err != nil {
 		return err
 	}
-	_, err = s.Collect(ctx, store.Policy{Grace: -1})
+	var p store.Policy
+	if at >= 0 { // nobody else is here, whom only the grace protects without locks
+		p.Grace = -1
+	}
+	_, err = s.Collect(ctx, p)
 	return err
 }
 
@@ -105,7 +114,8 @@ func TestKill(t *testing.T) {
 }
 
 // TestManyProcesses has processes that fill and collect the same directory at
-// once, and readers who must always find what is named whole.
+// once, half of them without locks, as over a network, and readers who must always
+// find what is named whole.
 func TestManyProcesses(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, store.Options{})
@@ -115,7 +125,11 @@ func TestManyProcesses(t *testing.T) {
 	var writers, readers sync.WaitGroup
 	for n := range 8 {
 		writers.Go(func() {
-			if err := worker(dir, fmt.Sprint("w", n), -1).Run(); err != nil {
+			cmd := worker(dir, fmt.Sprint("w", n), -1)
+			if n%2 == 1 {
+				cmd.Env = append(cmd.Env, envNoLocks+"=1")
+			}
+			if err := cmd.Run(); err != nil {
 				t.Error(err)
 			}
 		})

@@ -20,7 +20,11 @@ import (
 // before nobody waits for it any longer.
 const patience = 20 * time.Second
 
-func flock(f *os.File, how int) error {
+// flock locks a file; "lock" may be made to fail as on a mount without locks.
+func (s *Store) flock(f *os.File, how int) error {
+	if err := s.fault("lock", f.Name()); err != nil {
+		return err
+	}
 	for {
 		err := unix.Flock(int(f.Fd()), how) //nolint:gosec // a descriptor fits
 		if err != unix.EINTR {
@@ -41,7 +45,7 @@ func (s *Store) await(ctx context.Context, d v1.Hash, there func() bool) func() 
 	unlock := func() { f.Close() }
 	last, size := time.Now(), int64(-1)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		if err := s.flock(f, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
 			return unlock
 		}
 		if n := s.ingesting(d.Hex[:2]); n != size {

@@ -69,6 +69,10 @@ const layoutFile = "oci-layout"
 // layout's, or kaniko's warmed images.
 func Open(dir string, o Options) (*Store, error) {
 	s := &Store{dir: dir, readOnly: o.ReadOnly, fault: o.Fault, dirMode: 0o755, fileMode: 0o644}
+	var err error
+	if s.dir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	if s.fault == nil {
 		s.fault = func(string, string) error { return nil }
 	}

@@ -71,8 +71,8 @@ func warm(ctx context.Context, s *store.Store, ref string, i *image) error {
 	if err := s.PutNote(i.root.Digest, "table", []byte("a table")); err != nil {
 		return err
 	}
-	err := s.PutTree(i.root.Digest, "here", func(dir string) ([]byte, error) {
-		return []byte("noted"), os.WriteFile(filepath.Join(dir, "file"), []byte("content"), 0o600)
+	err := s.PutTree(i.root.Digest, func(dir string) (string, []byte, error) {
+		return "here", []byte("noted"), os.WriteFile(filepath.Join(dir, "file"), []byte("content"), 0o600)
 	})
 	if err != nil {
 		return err
@@ -237,7 +237,7 @@ func TestNoSpace(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "cache")
 		n := 0
 		s, err := store.Open(dir, store.Options{Fault: func(step, _ string) error {
-			if n++; n > at && step != "remove" {
+			if n++; n > at && step != "remove" && step != "lock" {
 				return syscall.ENOSPC
 			}
 			return nil

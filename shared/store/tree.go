@@ -37,7 +37,7 @@ func (s *Store) Tree(d v1.Hash, kind string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = flock(f, unix.LOCK_SH|unix.LOCK_NB) // whoever has the other kind is about to remove it
+	_ = s.flock(f, unix.LOCK_SH|unix.LOCK_NB) // whoever has the other kind is about to remove it
 	note, err := readSmall(s.path(filepath.Join(name, treeNote)), maxSmall)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -45,16 +45,12 @@ func (s *Store) Tree(d v1.Hash, kind string) (*Tree, error) {
 	return &Tree{Dir: s.path(filepath.Join(name, "fs")), Note: note, lock: f}, nil
 }
 
-// PutTree makes a blob's tree, unless it is there: fill puts files into an empty
-// directory and says what is to be noted. The tree is seen by others when it is
-// complete and on the disk.
-func (s *Store) PutTree(d v1.Hash, kind string, fill func(dir string) (note []byte, err error)) (err error) {
-	name, err := treeName(d, kind)
-	if err != nil {
+// PutTree makes a blob's tree: fill puts files into an empty directory, and says
+// of what kind they are and what is to be noted. The tree is seen by others when it
+// is complete and on the disk; one of that kind that is there already stays.
+func (s *Store) PutTree(d v1.Hash, fill func(dir string) (kind string, note []byte, err error)) (err error) {
+	if err := checkDigest(d); err != nil {
 		return err
-	}
-	if _, err := os.Lstat(s.path(name)); err == nil {
-		return nil
 	}
 	if s.readOnly {
 		return ErrReadOnly
@@ -70,9 +66,13 @@ func (s *Store) PutTree(d v1.Hash, kind string, fill func(dir string) (note []by
 	if err != nil {
 		return err
 	}
-	_ = flock(lock, unix.LOCK_EX|unix.LOCK_NB)
+	_ = s.flock(lock, unix.LOCK_EX|unix.LOCK_NB)
 	defer func() { err = errors.Join(err, lock.Close(), os.RemoveAll(s.path(tmp))) }()
-	note, err := fill(s.path(filepath.Join(tmp, "fs")))
+	kind, note, err := fill(s.path(filepath.Join(tmp, "fs")))
+	if err != nil {
+		return err
+	}
+	name, err := treeName(d, kind)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,19 @@ func (s *Store) PutTree(d v1.Hash, kind string, fill func(dir string) (note []by
 		return err
 	}
 	return s.syncDir("trees")
+}
+
+// Trees lists the kinds of trees that a blob has.
+func (s *Store) Trees(d v1.Hash) (kinds []string) {
+	if checkDigest(d) != nil {
+		return nil
+	}
+	found, _ := filepath.Glob(s.path(filepath.Join("trees", d.Hex+".*")))
+	for _, p := range found {
+		_, kind, _ := strings.Cut(filepath.Base(p), ".")
+		kinds = append(kinds, kind)
+	}
+	return kinds
 }
 
 func (s *Store) writeNote(name string, note []byte) error {
@@ -146,7 +159,7 @@ func (s *Store) dropTree(name string) error {
 		return err
 	}
 	defer f.Close()
-	if flock(f, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
+	if s.flock(f, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
 		return nil // in use: its time will come
 	}
 	if err := s.mkdirAll("ingest"); err != nil {

@@ -42,7 +42,7 @@ func (s *Store) aside(label string) (*aside, error) {
 		return nil, err
 	}
 	a.f = f
-	_ = flock(f, unix.LOCK_EX|unix.LOCK_NB) // politeness only
+	_ = s.flock(f, unix.LOCK_EX|unix.LOCK_NB) // politeness only
 	return a, nil
 }
 

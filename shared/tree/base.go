@@ -99,7 +99,7 @@ func (w *Workspace) fetched(l *Layer, b layer.Blob, below Tree) *Layer {
 	if l, ok := w.chains[l.chain]; ok {
 		return l
 	}
-	u := &unpacked{w: w, blob: b, below: below}
+	u := &unpacked{w: w, blob: b, below: below, chain: l.chain}
 	l.blob = kept(&b)
 	both := &promise[*unpacked]{make: func(ctx context.Context) (*unpacked, error) { return u, u.fetch(ctx) }}
 	l.table.make = func(ctx context.Context) (*layer.Table, error) {
@@ -114,14 +114,7 @@ func (w *Workspace) fetched(l *Layer, b layer.Blob, below Tree) *Layer {
 		if err != nil {
 			return "", err
 		}
-		if u.dir != "" {
-			return u.dir, nil
-		}
-		d, err := w.NewDir()
-		if err != nil {
-			return "", err
-		}
-		return d, layer.Checkout(ctx, u.table, d, w.Overlay())
+		return u.directory(ctx)
 	}
 	w.chains[l.chain] = l
 	return l
@@ -132,19 +125,56 @@ type unpacked struct {
 	w     *Workspace
 	blob  layer.Blob
 	below Tree
+	chain v1.Hash // of this layer and those below
 	table *layer.Table
 	dir   string
+	// fromKept tells that the blob was not read.
+	fromKept bool
 }
 
-// fetch reads the blob once: into a directory of its own, or into a spool file.
-func (u *unpacked) fetch(ctx context.Context) (err error) {
+// fetch takes the layer from where it was kept, or reads the blob once: into a
+// directory of its own, or into a spool file.
+func (u *unpacked) fetch(ctx context.Context) error {
+	if u.w.Kept != nil {
+		if found, err := u.kept(ctx); found || err != nil {
+			return err
+		}
+	}
+	return u.unpack(ctx, u.w.overlay.Load())
+}
+
+// directory is the layer in overlayfs format, if need be made for that.
+func (u *unpacked) directory(ctx context.Context) (string, error) {
+	if u.dir != "" {
+		return u.dir, nil
+	}
+	if u.fromKept {
+		// The table was enough until now. To unpack the blob is faster than to copy
+		// file by file, and owners come out right.
+		again := &unpacked{w: u.w, blob: u.blob, below: u.below}
+		if err := again.unpack(ctx, true); err != nil {
+			return "", err
+		}
+		return again.dir, nil
+	}
+	d, err := u.w.NewDir()
+	if err != nil {
+		return "", err
+	}
+	o := u.w.Overlay()
+	o.Lower = u.lower(ctx)
+	return d, layer.Checkout(ctx, u.table, d, o)
+}
+
+// unpack reads the blob.
+func (u *unpacked) unpack(ctx context.Context, toDir bool) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("unpack layer %s: %w", u.blob.Digest, err)
 		}
 	}()
 	o := layer.UnpackOptions{DiffID: u.blob.DiffID, UserXattr: u.w.userXattr.Load(), Lower: u.lower(ctx)}
-	if u.w.overlay.Load() {
+	if toDir {
 		if u.dir, err = u.w.NewDir(); err != nil {
 			return err
 		}
@@ -169,6 +199,22 @@ func (u *unpacked) fetch(ctx context.Context) (err error) {
 	}
 	u.table.Seal()
 	return nil
+}
+
+// kept takes the layer from where it is unpacked already.
+func (u *unpacked) kept(ctx context.Context) (bool, error) {
+	k, err := u.w.Kept.Layer(ctx, KeptQuery{
+		Blob: u.blob, Chain: u.chain, Overlay: u.w.overlay.Load(), UserXattr: u.w.userXattr.Load(),
+		Lower: u.lower(ctx), Spool: u.w.Spool,
+	})
+	if k == nil || err != nil {
+		return false, err
+	}
+	u.table, u.fromKept = k.Table, true
+	if k.Dir != "" {
+		u.dir, err = u.w.link(k.Dir)
+	}
+	return true, err
 }
 
 // lower answers for what a layer's own table does not hold: targets of hard links

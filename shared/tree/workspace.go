@@ -33,6 +33,8 @@ type Workspace struct {
 	record             *fakeroot.Record // nil where the disk says all
 
 	prints layer.Fingerprints
+	// Kept, where set, has base layers from before. It is set before the first layer is made.
+	Kept Kept
 
 	mu     sync.Mutex
 	chains map[v1.Hash]*Layer // layers that were not made here
