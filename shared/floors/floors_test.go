@@ -45,6 +45,29 @@ var floor = map[string]int{
 	"stepcache":         6,
 	"build":             7,
 	"cli":               8,
+	"graph":       0,
+	"logging":     0,
+	"version":     0,
+	"fakeroot":    0,
+	"disposable":  1,
+	"layer":       1,
+	"sandbox":     1,
+	"registry":    1,
+	"environment": 2,
+	"snapshot":    2,
+	"frontend":    2,
+	"image":       2,
+	"tree":        3,
+	"export":      3,
+	"op/file":     4,
+	"op/run":      4,
+	"op/source":   4,
+	"op":          5,
+	"solve":       6,
+	"build":       7,
+	"index":       2,
+	"merge":       7,
+	"cli":         8,
 }
 
 // owners are the only packages that may import what begins with a path.
@@ -58,6 +81,12 @@ var owners = map[string][]string{
 	"github.com/Azure/":         {"buildcontext"},
 	"golang.org/x/oauth2":       {"buildcontext"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
+	"github.com/moby/buildkit/":                            {"frontend"},
+	"github.com/rs/zerolog":                                {"build", "cli", "logging"},
+	"github.com/urfave/cli":                                {"cli/flags"},
+	"github.com/go-git/":                                   {"op/source"},
+	"github.com/klauspost/":                                {"layer", "op/file"},
+	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image", "merge"},
 }
 
 func TestFloors(t *testing.T) {
