@@ -66,6 +66,7 @@ func (c *command) app() *cli.App {
 		},
 		Commands: []*cli.Command{
 			c.createCommand(), c.pushCommand(), c.inspectCommand(),
+			c.signCommand(), c.verifyCommand(), c.attestCommand(), c.verifyAttestationCommand(), c.generateCommand(), c.importCommand(),
 			c.addCommand(), c.removeCommand(), c.annotateCommand(), c.copyCommand(),
 			{
 				Name: "version", Usage: "print the version", OnUsageError: c.usage,
