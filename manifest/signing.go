@@ -8,8 +8,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	sigstore "github.com/sigstore/cosign/v2/pkg/cosign"
-	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
@@ -170,16 +168,16 @@ func (c *command) policy(x *cli.Context) (cosign.Policy, error) {
 		return p, usageError("--signature-format: %w", err)
 	}
 	if file := x.String("trusted-root"); file != "" {
-		if p.TrustedRoot, err = root.NewTrustedRootFromPath(file); err != nil {
+		if p.TrustedRoot, err = cosign.TrustedRoot(file); err != nil {
 			return p, usageError("--trusted-root %s: %w", file, err)
 		}
 	}
-	p.Identity = sigstore.Identity{
+	p.Identity = cosign.Identity{
 		Subject: x.String("certificate-identity"), SubjectRegExp: x.String("certificate-identity-regexp"),
 		Issuer: x.String("certificate-oidc-issuer"), IssuerRegExp: x.String("certificate-oidc-issuer-regexp"),
 	}
 	if ref := x.String("key"); ref != "" {
-		if p.Identity != (sigstore.Identity{}) {
+		if p.Identity != (cosign.Identity{}) {
 			return p, usageError("--key and --certificate-…: give one")
 		}
 		// Without a log to trust there is none to ask.

@@ -27,7 +27,7 @@ type Keys struct {
 }
 
 // Signer finds a private key: the file that generate-key-pair writes, env://NAME
-// with its content, or the address of a key that a key management service or a
+// with its content, or the address of a key that a
 // program sigstore-kms-NAME holds.
 func (k Keys) Signer(ctx context.Context, ref string) (signature.SignerVerifier, error) {
 	if sv, err := remoteKey(ctx, ref); sv != nil || err != nil {
@@ -72,7 +72,7 @@ func remoteKey(ctx context.Context, ref string) (signature.SignerVerifier, error
 	}
 	sv, err := kms.Get(ctx, ref, crypto.SHA256)
 	if _, none := errors.AsType[*kms.ProviderNotFoundError](err); none {
-		return nil, fmt.Errorf("key %s: this build speaks to no such service (build it with -tags kms), and there is no program sigstore-kms-%s in PATH", ref, scheme)
+		return nil, fmt.Errorf("key %s: this program speaks to no such service itself, and there is no program sigstore-kms-%s in PATH", ref, scheme)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", ref, err)

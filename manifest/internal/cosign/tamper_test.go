@@ -221,7 +221,7 @@ func TestTamperedBundle(t *testing.T) {
 				to := client(t)
 				s := registrytest.New(t)
 				s.Push(t, "app:1", w.server.Image(t, "app:1"))
-				attach(t, to, s, registry.Artifact{
+				attach(t, to, s, registry.Referrer{
 					Type: bundleType, MediaType: bundleType, Subject: w.image, Annotations: d.Annotations, Content: edit(contents[0], c.change),
 				})
 				v := w.verifier(cosign.Bundle)
@@ -236,7 +236,7 @@ func TestTamperedBundle(t *testing.T) {
 			})
 		}
 		t.Run(about+"/moved to another image", func(t *testing.T) {
-			attach(t, w.client, w.server, registry.Artifact{
+			attach(t, w.client, w.server, registry.Referrer{
 				Type: bundleType, MediaType: bundleType, Subject: w.other, Annotations: d.Annotations, Content: contents[0],
 			})
 			v := w.verifier(cosign.Bundle)
@@ -251,7 +251,7 @@ func TestTamperedBundle(t *testing.T) {
 	}
 }
 
-func attach(t testing.TB, c *registry.Client, s *registrytest.Server, a registry.Artifact) {
+func attach(t testing.TB, c *registry.Client, s *registrytest.Server, a registry.Referrer) {
 	t.Helper()
 	img, err := a.Image()
 	if err != nil {

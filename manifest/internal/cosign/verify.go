@@ -23,7 +23,7 @@ import (
 type Policy struct {
 	Key         signature.Verifier
 	TrustedRoot root.TrustedMaterial
-	Identity    cosign.Identity
+	Identity    Identity
 	// Annotations must all be on a signature.
 	Annotations map[string]string
 	Format      Format
@@ -32,6 +32,19 @@ type Policy struct {
 	IgnoreLog, IgnoreSCT bool
 	// Timestamps wants a signed timestamp instead of the log's time.
 	Timestamps bool
+}
+
+// Identity is whom a certificate must name, and who vouched for that: each the
+// very words, or a regular expression.
+type Identity struct{ Subject, SubjectRegExp, Issuer, IssuerRegExp string }
+
+// TrustedRoot reads a trusted_root.json: the authorities and logs to trust.
+func TrustedRoot(path string) (root.TrustedMaterial, error) {
+	r, err := root.NewTrustedRootFromPath(path)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Verifier verifies by a policy. It is a merge.Verifier.
@@ -137,7 +150,10 @@ func (p Policy) options() *cosign.CheckOpts {
 		UseSignedTimestamps: p.Timestamps, Offline: true,
 	}
 	if p.Key == nil {
-		co.Identities = []cosign.Identity{p.Identity}
+		co.Identities = []cosign.Identity{{
+			Subject: p.Identity.Subject, SubjectRegExp: p.Identity.SubjectRegExp,
+			Issuer: p.Identity.Issuer, IssuerRegExp: p.Identity.IssuerRegExp,
+		}}
 	}
 	if co.TrustedMaterial == nil {
 		// Bundles want one even where a plain key is all that counts.
