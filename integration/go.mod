@@ -6,7 +6,7 @@ require (
 	github.com/google/go-containerregistry v0.22.1
 	github.com/opencontainers/runtime-spec v1.3.0
 	github.com/rogpeppe/go-internal v1.16.0
-	golang.org/x/crypto v0.59.0
+	golang.org/x/crypto v0.58.0
 	k8s.io/api v0.36.2
 	sigs.k8s.io/yaml v1.6.0
 )

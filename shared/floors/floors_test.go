@@ -47,6 +47,8 @@ var floor = map[string]int{
 	"stepcache":         6,
 	"build":             7,
 	"warm":              7,
+	"index":             2,
+	"merge":             7,
 	"cli":               8,
 }
 
@@ -60,7 +62,7 @@ var owners = map[string][]string{
 	"github.com/aws/":           {"buildcontext"},
 	"github.com/Azure/":         {"buildcontext"},
 	"golang.org/x/oauth2":       {"buildcontext"},
-	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
+	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image", "merge"},
 }
 
 func TestFloors(t *testing.T) {

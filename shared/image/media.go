@@ -1,9 +1,11 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/strake-build/strake/shared/layer"
@@ -113,4 +115,24 @@ func isDocker(t types.MediaType) bool { return strings.Contains(string(t), types
 
 func isZstd(t types.MediaType) bool {
 	return t == types.OCILayerZStd || t == dockerZstd || t == ociRestrictedZstd
+}
+
+// Convert calls a manifest, its config and its layers by the names of another
+// family. What the family has no name for, annotations in Docker's included, is
+// an error.
+func (f Format) Convert(m v1.Manifest) (v1.Manifest, error) {
+	out := *m.DeepCopy()
+	out.MediaType = f.manifest()
+	out.Config.MediaType = f.config()
+	if f == Docker && (len(m.Annotations) > 0 || m.ArtifactType != "" || m.Subject != nil) {
+		return m, errors.New("the docker image format has no place for annotations, artifact type and subject")
+	}
+	for i, l := range out.Layers {
+		t, err := f.layer(l.MediaType)
+		if err != nil {
+			return m, err
+		}
+		out.Layers[i].MediaType = t
+	}
+	return out, nil
 }

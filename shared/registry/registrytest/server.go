@@ -166,6 +166,9 @@ func (s *Server) PutManifest(t testing.TB, ref, mediaType string, raw []byte) {
 	}
 }
 
+// Transport goes to the registry itself, past faults, credentials and log.
+func (s *Server) Transport() http.RoundTripper { return direct{s} }
+
 // direct is a transport to the registry itself, past everything around it.
 type direct struct{ s *Server }
 

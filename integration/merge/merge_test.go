@@ -1,0 +1,268 @@
+// Package merge runs the manifest command against real registries and beside the tools whose work it does.
+package merge
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// program is a peer; a test that needs one that is not there is skipped, and says how to get it.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed: apt-get install %s", name, name)
+	}
+	return p
+}
+
+// cosign is the pinned one. It is compiled by scripts/cosign only, as that takes minutes.
+func cosign(t *testing.T) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _ := filepath.Glob(filepath.Join(cache, "strake", "cosign-v2*", "cosign"))
+	if len(found) == 0 {
+		t.Skip("cosign is not compiled: scripts/cosign install")
+	}
+	return found[len(found)-1]
+}
+
+// bed is a directory with the manifest command and a registry: Debian's, of
+// distribution v2, which has no referrers API.
+type bed struct {
+	*testing.T
+	dir, manifest, registry string
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	b := &bed{T: t, dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(b.dir, "config.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.manifest = filepath.Join(b.dir, "manifest")
+	b.run("go", "build", "-o", b.manifest, "github.com/strake-build/strake/manifest")
+	b.registry = b.serve(program(t, "docker-registry"))
+	return b
+}
+
+func (b *bed) serve(bin string) string {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	config := filepath.Join(b.dir, "registry.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %q}\n", b.dir, addr)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(bin, "serve", config)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for range 100 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return addr
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b.Fatal("the registry does not answer")
+	return ""
+}
+
+// command runs a program in the bed's directory, and gives its stdout and exit code.
+func (b *bed) command(bin string, args ...string) (stdout, stderr string, code int) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), bin, args...)
+	if bin != "go" {
+		cmd.Dir = b.dir
+	}
+	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=secret", "DOCKER_CONFIG="+b.dir, "SIGSTORE_NO_CACHE=1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		b.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func (b *bed) run(bin string, args ...string) string {
+	b.Helper()
+	out, errs, code := b.command(bin, args...)
+	if code != 0 {
+		b.Fatalf("%s %s: exit code %d\n%s%s", filepath.Base(bin), strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}
+
+// image pushes an image of random content and gives its digest.
+func (b *bed) image(tag, platform string) v1.Hash {
+	b.Helper()
+	p, err := v1.ParsePlatform(platform)
+	if err != nil {
+		b.Fatal(err)
+	}
+	img, err := random.Image(2048, 2)
+	if err != nil {
+		b.Fatal(err)
+	}
+	conf, err := img.ConfigFile()
+	if err != nil {
+		b.Fatal(err)
+	}
+	conf = conf.DeepCopy()
+	conf.OS, conf.Architecture, conf.Variant = p.OS, p.Architecture, p.Variant
+	if img, err = mutate.ConfigFile(img, conf); err != nil {
+		b.Fatal(err)
+	}
+	img = mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
+	ref, err := name.ParseReference(b.registry + "/" + tag)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := remote.Push(ref, img); err != nil {
+		b.Fatal(err)
+	}
+	d, err := img.Digest()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return d
+}
+
+// index makes the signed index that the tests are about.
+func (b *bed) index(args ...string) string {
+	b.Helper()
+	b.image("app:amd64", "linux/amd64")
+	b.image("app:arm64", "linux/arm64")
+	b.run(b.manifest, "generate-key-pair")
+	all := append([]string{"create", "-t", b.registry + "/app:1", b.registry + "/app:amd64", b.registry + "/app:arm64"}, args...)
+	return strings.TrimSpace(b.run(b.manifest, all...))
+}
+
+// TestOtherReaders: skopeo and podman take from the index what is for a platform.
+func TestOtherReaders(t *testing.T) {
+	b := newBed(t)
+	ref := b.index()
+	skopeo := program(t, "skopeo")
+	raw := b.run(skopeo, "inspect", "--raw", "--tls-verify=false", "docker://"+b.registry+"/app:1")
+	if ours := b.run(b.manifest, "inspect", "--raw", ref); ours != raw {
+		t.Errorf("skopeo reads\n%s\nwe read\n%s", raw, ours)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		out := b.run(skopeo, "inspect", "--override-arch", arch, "--override-os", "linux", "--tls-verify=false", "docker://"+b.registry+"/app:1")
+		if !strings.Contains(out, `"Architecture": "`+arch+`"`) {
+			t.Errorf("%s: skopeo found\n%s", arch, out)
+		}
+	}
+	podman := program(t, "podman")
+	storage := []string{"--root", b.dir + "/podman", "--runroot", b.dir + "/podman-run", "--storage-driver", "vfs"}
+	b.run(podman, append(storage, "pull", "--tls-verify=false", "--platform", "linux/arm64", b.registry+"/app:1")...)
+	out := b.run(podman, append(storage, "inspect", "--format", "{{.Architecture}}", b.registry+"/app:1")...)
+	if strings.TrimSpace(out) != "arm64" {
+		t.Errorf("podman pulled %s", out)
+	}
+}
+
+// TestCosignReads: the real cosign verifies what we sign and attest, in both formats.
+func TestCosignReads(t *testing.T) {
+	bin := cosign(t)
+	b := newBed(t)
+	predicate := filepath.Join(b.dir, "predicate.json")
+	if err := os.WriteFile(predicate, []byte(`{"buildDefinition": {"buildType": "x"}, "runDetails": {"builder": {"id": "y"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(b.dir, "root.json")
+	if err := os.WriteFile(root, []byte(`{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ref := b.index()
+	for format, flags := range map[string][]string{
+		"legacy": nil,
+		// cosign wants to know whom to trust even where a key is all that counts.
+		"bundle": {"--new-bundle-format", "--trusted-root", root},
+	} {
+		t.Run(format, func(t *testing.T) {
+			b := &bed{t, b.dir, b.manifest, b.registry}
+			// An image of its own: where cosign sees a bundle, it reads nothing else.
+			ref := strings.TrimSpace(b.run(b.manifest, "annotate", ref, "--annotation", "format="+format, "-t", b.registry+"/app:"+format,
+				"--sign", "--key", "cosign.key", "--signature-format", format, "--sign-annotation", "by=us"))
+			b.run(b.manifest, "attest", "--key", "cosign.key", "--signature-format", format, "--type", "slsaprovenance1", "--predicate", predicate, ref)
+			common := append([]string{"--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry", "--offline"}, flags...)
+			b.run(bin, append(append([]string{"verify"}, common...), ref)...)
+			b.run(bin, append(append([]string{"verify-attestation", "--type", "slsaprovenance1"}, common...), ref)...)
+		})
+	}
+}
+
+// TestCosignWrites: we verify what the real cosign signs and attests.
+func TestCosignWrites(t *testing.T) {
+	bin := cosign(t)
+	b := newBed(t)
+	ref := b.index()
+	b.run(bin, "generate-key-pair", "--output-key-prefix", "theirs")
+	b.run(bin, "sign", "--key", "theirs.key", "--tlog-upload=false", "--allow-http-registry", "-y", "-r", "-a", "by=them", ref)
+	b.run(b.manifest, "verify", "--key", "theirs.pub", "-r", "-a", "by=them", "--signature-format", "legacy", ref)
+	if _, errs, code := b.command(b.manifest, "verify", "--key", "cosign.pub", ref); code != 12 {
+		t.Errorf("a signature by another key: exit code %d\n%s", code, errs)
+	}
+	// Their key signs with our program, too, and finds that it has signed.
+	if _, errs, code := b.command(b.manifest, "sign", "--key", "theirs.key", "--signature-format", "legacy", ref); code != 0 || !strings.Contains(errs, "signed already") {
+		t.Errorf("signed twice: %d\n%s", code, errs)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "p.json"), []byte(`{"a": 1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"legacy", "bundle"} {
+		b.run(bin, "attest", "--key", "theirs.key", "--tlog-upload=false", "--allow-http-registry", "-y", "--type", "https://example.com/"+format,
+			"--predicate", "p.json", fmt.Sprintf("--new-bundle-format=%t", format == "bundle"), ref)
+		b.run(b.manifest, "verify-attestation", "--key", "theirs.pub", "--type", "https://example.com/"+format, "--signature-format", format, ref)
+	}
+}
+
+// TestOffline does the whole in a network namespace that has nothing but the registry.
+func TestOffline(t *testing.T) {
+	unshare := program(t, "unshare")
+	registry := program(t, "docker-registry")
+	if os.Getuid() != 0 {
+		t.Skip("a network namespace needs root")
+	}
+	b := newBed(t)
+	b.index()
+	// The registry's content is on disk; another one serves it, where nobody else can be reached.
+	script := fmt.Sprintf(`set -e
+ip link set lo up 2>/dev/null || ifconfig lo up
+%s serve registry.yml & trap "kill $!" EXIT
+for i in $(seq 50); do ./manifest inspect %[2]s/app:1 >/dev/null 2>&1 && break; sleep 0.1; done
+./manifest sign --key cosign.key %[2]s/app:1
+./manifest verify -r --key cosign.pub --signature-format legacy %[2]s/app:1
+./manifest verify -r --key cosign.pub --signature-format bundle %[2]s/app:1
+`, registry, b.registry)
+	b.run(unshare, "-n", "sh", "-c", script)
+}

@@ -1,0 +1,267 @@
+package cosign
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/sigstore/cosign/v2/pkg/cosign"
+	cbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/payload"
+
+	"github.com/strake-build/strake/shared/registry"
+)
+
+// Policy says whose signatures count: those of Key, or else of certificates
+// that TrustedRoot vouches for, for the Identity.
+type Policy struct {
+	Key         signature.Verifier
+	TrustedRoot root.TrustedMaterial
+	Identity    Identity
+	// Annotations must all be on a signature.
+	Annotations map[string]string
+	Format      Format
+	// IgnoreLog does without an entry in a transparency log, IgnoreSCT without
+	// the certificate's.
+	IgnoreLog, IgnoreSCT bool
+	// Timestamps wants a signed timestamp instead of the log's time.
+	Timestamps bool
+}
+
+// Identity is whom a certificate must name, and who vouched for that: each the
+// very words, or a regular expression.
+type Identity struct{ Subject, SubjectRegExp, Issuer, IssuerRegExp string }
+
+// TrustedRoot reads a trusted_root.json: the authorities and logs to trust.
+func TrustedRoot(path string) (root.TrustedMaterial, error) {
+	r, err := root.NewTrustedRootFromPath(path)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Verifier verifies by a policy. It is a merge.Verifier.
+type Verifier struct {
+	Registry *registry.Client
+	Policy   Policy
+}
+
+// Verified is a signature or attestation that fits the policy.
+type Verified struct {
+	Format Format
+	Where  string
+	// Payload is what was signed: simple signing JSON, or a statement.
+	Payload json.RawMessage
+}
+
+// Verify tells whether a manifest has a signature that fits.
+func (v *Verifier) Verify(ctx context.Context, repository string, digest v1.Hash) error {
+	_, err := v.Signatures(ctx, repository, digest)
+	return err
+}
+
+// Signatures gives the signatures that fit the policy. Without any, the error
+// is ErrNoSignature where there is none at all, ErrNoMatch where there are
+// others, ErrNoCertificate where a certificate is wanted and keys have signed,
+// and of no such kind where it could not be found out.
+func (v *Verifier) Signatures(ctx context.Context, repository string, digest v1.Hash) ([]Verified, error) {
+	all, err := v.look(ctx, repository, digest, "sig", simpleSigning)
+	return v.judge(all, err, repository, digest, func(f found) (*Verified, error) { return v.signature(ctx, f, digest) })
+}
+
+// look collects candidates of the policy's formats. What could be read is
+// given also with an error.
+func (v *Verifier) look(ctx context.Context, repository string, digest v1.Hash, kind, mediaType string) ([]found, error) {
+	var all []found
+	var errs []error
+	if v.Policy.Format.has(Legacy) {
+		fs, err := legacyBeside(ctx, v.Registry, repository, digest, kind, mediaType)
+		all, errs = append(all, fs...), append(errs, err)
+	}
+	if v.Policy.Format.has(Bundle) {
+		fs, err := referring(ctx, v.Registry, repository, digest)
+		all, errs = append(all, fs...), append(errs, err)
+	}
+	return all, errors.Join(errs...)
+}
+
+// errOther says that something is none of what is looked for.
+var errOther = errors.New("something else")
+
+// judge asks test about every candidate. What could not be read never makes
+// "unsigned" of "unknown", and one that fits is enough.
+func (v *Verifier) judge(all []found, unread error, repository string, digest v1.Hash, test func(found) (*Verified, error)) ([]Verified, error) {
+	var good []Verified
+	var reasons, others []error
+	for _, f := range all {
+		ok, err := f.judged(test)
+		switch {
+		case errors.Is(err, errOther):
+			others = append(others, err)
+		case err != nil:
+			reasons = append(reasons, fmt.Errorf("%s: %w", f.where, err))
+		default:
+			good = append(good, *ok)
+		}
+	}
+	what := repository + "@" + digest.String()
+	switch {
+	case len(good) > 0:
+		return good, nil
+	case unread != nil:
+		return nil, unread
+	case len(reasons) == 0 && len(others) > 0:
+		return nil, fmt.Errorf("%s: %w; there is %w", what, ErrNoSignature, errors.Join(others...))
+	case len(reasons) == 0:
+		return nil, fmt.Errorf("%s: %w", what, ErrNoSignature)
+	case v.Policy.Key == nil && allNoCertificate(reasons):
+		return nil, fmt.Errorf("%s: %w: %w", what, ErrNoCertificate, errors.Join(reasons...))
+	}
+	return nil, fmt.Errorf("%s: %w: %w", what, ErrNoMatch, errors.Join(reasons...))
+}
+
+func (f found) judged(test func(found) (*Verified, error)) (*Verified, error) {
+	if f.unreadable != nil {
+		return nil, f.unreadable
+	}
+	return test(f)
+}
+
+func allNoCertificate(reasons []error) bool {
+	for _, err := range reasons {
+		if _, ok := errors.AsType[*cosign.ErrNoCertificateFoundOnSignature](err); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// options are cosign's words for the policy.
+func (p Policy) options() *cosign.CheckOpts {
+	co := &cosign.CheckOpts{
+		SigVerifier: p.Key, TrustedMaterial: p.TrustedRoot, IgnoreTlog: p.IgnoreLog, IgnoreSCT: p.IgnoreSCT,
+		UseSignedTimestamps: p.Timestamps, Offline: true,
+	}
+	if p.Key == nil {
+		co.Identities = []cosign.Identity{{
+			Subject: p.Identity.Subject, SubjectRegExp: p.Identity.SubjectRegExp,
+			Issuer: p.Identity.Issuer, IssuerRegExp: p.Identity.IssuerRegExp,
+		}}
+	}
+	if co.TrustedMaterial == nil {
+		// Bundles want one even where a plain key is all that counts.
+		co.TrustedMaterial = &root.BaseTrustedMaterial{}
+	}
+	return co
+}
+
+func (v *Verifier) signature(ctx context.Context, f found, digest v1.Hash) (*Verified, error) {
+	if f.bundle != nil {
+		return v.bundleSignature(ctx, f, digest)
+	}
+	co := v.Policy.options()
+	co.ClaimVerifier = cosign.SimpleClaimVerifier
+	co.Annotations = map[string]any{}
+	for k, val := range v.Policy.Annotations {
+		co.Annotations[k] = val
+	}
+	if _, err := cosign.VerifyImageSignature(ctx, f.legacy, digest, co); err != nil {
+		return nil, err
+	}
+	p, err := f.legacy.Payload()
+	if err != nil {
+		return nil, err
+	}
+	var claim payload.SimpleContainerImage
+	if err := json.Unmarshal(p, &claim); err != nil {
+		return nil, err
+	}
+	// cosign compares the digest only.
+	if claim.Critical.Type != simpleSigningClaim {
+		return nil, fmt.Errorf("its payload is a %q, not a %q", claim.Critical.Type, simpleSigningClaim)
+	}
+	return &Verified{Legacy, f.where, p}, nil
+}
+
+func (v *Verifier) bundleSignature(ctx context.Context, f found, digest v1.Hash) (*Verified, error) {
+	// Any bundle about the digest would do for cosign's packages.
+	if t := f.predicateType(); t != signPredicate {
+		return nil, fmt.Errorf("%w: %s is a statement of type %q", errOther, f.where, t)
+	}
+	st, raw, err := v.statement(ctx, f, digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range st.Subject {
+		if s.Digest[digest.Algorithm] == digest.Hex && has(s.Annotations, v.Policy.Annotations) {
+			return &Verified{Bundle, f.where, raw}, nil
+		}
+	}
+	return nil, errors.New("missing or incorrect annotation")
+}
+
+func has(have, want map[string]string) bool {
+	for k, val := range want {
+		if got, ok := have[k]; !ok || got != val {
+			return false
+		}
+	}
+	return true
+}
+
+// predicateType is what a bundle's statement calls itself; nobody has verified it.
+func (f found) predicateType() string {
+	var st Statement
+	if err := json.Unmarshal(f.bundle.GetDsseEnvelope().GetPayload(), &st); err != nil {
+		return ""
+	}
+	return st.PredicateType
+}
+
+// statement verifies a bundle and gives the statement in it.
+func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Statement, []byte, error) {
+	env := f.bundle.GetDsseEnvelope()
+	switch {
+	case env == nil:
+		return nil, nil, errors.New("the bundle has no DSSE envelope")
+	case env.GetPayloadType() != inTotoType:
+		return nil, nil, fmt.Errorf("the envelope's payload is a %q, not a %q", env.GetPayloadType(), inTotoType)
+	case len(env.GetSignatures()) != 1:
+		return nil, nil, fmt.Errorf("the envelope has %d signatures, not one", len(env.GetSignatures()))
+	}
+	sum, err := hex.DecodeString(digest.Hex)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := cosign.VerifyNewBundle(ctx, v.Policy.options(), verify.WithArtifactDigest(digest.Algorithm, sum), f.bundle); err != nil {
+		return nil, nil, err
+	}
+	var st Statement
+	if err := json.Unmarshal(env.GetPayload(), &st); err != nil {
+		return nil, nil, fmt.Errorf("read the statement: %w", err)
+	}
+	return &st, env.GetPayload(), nil
+}
+
+func rekorBundle(s string) (*cbundle.RekorBundle, error) {
+	b := new(cbundle.RekorBundle)
+	if err := json.Unmarshal([]byte(s), b); err != nil {
+		return nil, fmt.Errorf("read the log entry: %w", err)
+	}
+	return b, nil
+}
+
+func signedTimestamp(s string) (*cbundle.RFC3161Timestamp, error) {
+	t := new(cbundle.RFC3161Timestamp)
+	if err := json.Unmarshal([]byte(s), t); err != nil {
+		return nil, fmt.Errorf("read the timestamp: %w", err)
+	}
+	return t, nil
+}
