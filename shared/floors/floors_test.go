@@ -54,8 +54,8 @@ var owners = map[string][]string{
 	"github.com/urfave/cli":     {"cli/flags"},
 	"github.com/go-git/":        {"op/source"},
 	"github.com/klauspost/":     {"layer", "op/file"},
-	"github.com/aws/":           {"buildcontext"},
-	"github.com/Azure/":         {"buildcontext"},
+	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
+	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
 	"golang.org/x/oauth2":       {"buildcontext"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
 }
