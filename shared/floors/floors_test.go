@@ -56,7 +56,7 @@ var owners = map[string][]string{
 	"github.com/klauspost/":     {"layer", "op/file"},
 	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
 	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
-	"golang.org/x/oauth2":       {"buildcontext"},
+	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
 }
 
