@@ -63,6 +63,10 @@ var owners = map[string][]string{
 	"github.com/Azure/":         {"buildcontext"},
 	"golang.org/x/oauth2":       {"buildcontext"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image", "merge"},
+	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
+	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
+	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
+	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
 }
 
 func TestFloors(t *testing.T) {
