@@ -18,7 +18,8 @@ import (
 type Environment struct {
 	Variables []string // as os.Environ gives them
 	// Helpers are those of --credential-helpers: env, google, ecr, acr, gitlab.
-	// nil means all of them, an empty list none; config files always count.
+	// nil means all of them, an empty list none; config files always count. Each
+	// may be several, separated by commas.
 	Helpers []string
 	// Destinations are what the command pushes to. REGISTRY_USERNAME and
 	// REGISTRY_PASSWORD, which name no registry, are for theirs.
@@ -42,7 +43,7 @@ func Keychain(e Environment) (*credentials.Keychain, error) {
 	if chosen == nil {
 		chosen = helpers()
 	}
-	chosen = slices.DeleteFunc(slices.Clone(chosen), func(s string) bool { return s == "" })
+	chosen = slices.DeleteFunc(strings.Split(strings.Join(chosen, ","), ","), func(s string) bool { return s == "" })
 	for _, h := range chosen {
 		if !slices.Contains(helpers(), h) {
 			return nil, &UsageError{fmt.Errorf("--credential-helpers: %q is none of %s", h, strings.Join(helpers(), ", "))}
