@@ -54,9 +54,9 @@ var owners = map[string][]string{
 	"github.com/urfave/cli":     {"cli/flags"},
 	"github.com/go-git/":        {"op/source"},
 	"github.com/klauspost/":     {"layer", "op/file"},
-	"github.com/aws/":           {"buildcontext"},
-	"github.com/Azure/":         {"buildcontext"},
-	"golang.org/x/oauth2":       {"buildcontext"},
+	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
+	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
+	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
 }
 
