@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	testkit.Main(m, func(k *testkit.Kit) { kit = k })
+	testkit.Main(m, func(k *testkit.Kit) { kit = k }, "busybox:latest")
 }
 
 // source is the context that is put everywhere, as a directory and as an archive.
