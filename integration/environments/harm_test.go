@@ -152,13 +152,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		c, command := scripted(t, env)
 		clean := bed.Kit.NewRef("killed")
 		var script strings.Builder
-		fmt.Fprintf(&script, "start=$(date +%%s%%N); %s || exit 1; took=$(( $(date +%%s%%N) - start ))\n", command(clean))
+		fmt.Fprintf(&script, "start=$(date +%%s); %s || exit 1; took=$(( $(date +%%s) - start + 1 ))\n", command(clean))
 		var refs []string
 		for range 3 {
 			ref := bed.Kit.NewRef("killed")
 			refs = append(refs, ref)
-			// usleep of busybox takes microseconds.
-			fmt.Fprintf(&script, "%s & p=$!; usleep $(( took / 1000 * %d / 100 )); kill -9 $p; wait $p; echo \"killed: $?\"\n", command(""), 5+rand.IntN(90))
+			// Somewhere in what the first build took, in percent; usleep of busybox takes microseconds.
+			fmt.Fprintf(&script, "%s & p=$!; usleep $(( took * 10000 * %d )); kill -9 $p; wait $p; echo \"killed: $?\"\n", command(""), 5+rand.IntN(90))
 			fmt.Fprintf(&script, "%s || exit 2\n", command(ref))
 		}
 		run, err := c.Run(t.Context(), []string{"/busybox/sh", "-c", script.String()})

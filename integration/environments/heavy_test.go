@@ -9,7 +9,7 @@ import (
 	"github.com/strake-build/strake/integration/imagetree"
 )
 
-// heavy are the environments that build big Dockerfiles in every test run: real root in place, the restricted pod, and a
+// heavy are the environments that build big Dockerfiles with -big: real root in place, the restricted pod, and a
 // user namespace of one id.
 func heavy() []string { return []string{"E1", "E4", "E5"} }
 
@@ -61,10 +61,10 @@ var big = []struct {
 	exact bool
 }{{"apt", false}, {"npm", false}, {"golang", true}}
 
-// TestBig builds with packages of Debian, npm and Go. In every environment with -full.
+// TestBig builds with packages of Debian, npm and Go: in the environments of heavy with -big, in every one with -full.
 func TestBig(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes")
+	if !*full && !*heavily {
+		t.Skip("takes a quarter of an hour; -big or -full builds them")
 	}
 	for _, b := range big {
 		if !*full && b.name == "npm" {
