@@ -16,6 +16,14 @@ build: ## compile executor, warmer and manifest into bin/
 	@mkdir -p bin
 	$(foreach b,$(BINARIES),$(GO_BUILD) -o bin/$(b) ./$(b) &&) true
 
+.PHONY: share
+share: build ## write the executor's manual page and shell completions into bin/share/
+	@mkdir -p bin/share/man/man1 bin/share/bash-completion/completions bin/share/zsh/site-functions bin/share/fish/vendor_completions.d
+	bin/executor man >bin/share/man/man1/executor.1
+	bin/executor completion bash >bin/share/bash-completion/completions/executor
+	bin/executor completion zsh >bin/share/zsh/site-functions/_executor
+	bin/executor completion fish >bin/share/fish/vendor_completions.d/executor.fish
+
 .PHONY: cross
 cross: ## compile every binary for every platform into bin/OS-ARCH/
 	@set -e; for p in $(PLATFORMS); do \

@@ -21,6 +21,7 @@ func (c *command) check(x *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	c.notices()
 	b := &build.Builder{Registry: client, Progress: shared.Quiet{}, Now: time.Now}
 	res, err := b.Check(c.log.WithContext(x.Context), req)
 	if err != nil {

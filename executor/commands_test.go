@@ -55,6 +55,7 @@ func commands() map[string]scriptCommand {
 		"running":   running,
 		"jsonlines": jsonLines,
 		"sshkey":    sshKey,
+		"web":       webServer,
 	}
 }
 

@@ -43,14 +43,14 @@ stdout carries the result only, one REPOSITORY@DIGEST per destination; all else 
 // buildFlags are the flags of a build: kaniko's by their names, BuildKit's and
 // buildx's by theirs.
 func buildFlags() []flags.Flag {
-	return slices.Concat(contextFlags(), stepFlags(), layerFlags(), outputFlags(), registryFlags(), cacheFlags(), shared.LogFlags(configFile), kanikoFlags())
+	return slices.Concat(contextFlags(), fetchFlags(), stepFlags(), layerFlags(), outputFlags(), registryFlags(), cacheFlags(), shared.LogFlags(configFile), kanikoFlags())
 }
 
 func contextFlags() []flags.Flag {
 	return []flags.Flag{
-		{Name: "context", Short: "c", Default: "/workspace/", Value: "CONTEXT", Group: groupBuild, State: flags.Kept, Doc: "the build context: a directory, dir://PATH, or an https or git URL"},
+		{Name: "context", Short: "c", Default: "/workspace/", Value: "CONTEXT", Group: groupBuild, State: flags.Kept, Doc: "the build context: a directory, dir://PATH, tar://FILE, tar://stdin, https://…, gs://…, s3://…, a git URL, or oci://REF"},
 		{Name: "context-sub-path", Value: "PATH", Group: groupBuild, State: flags.Fixed, Doc: "a folder inside the context to use as the context", Note: "counts for plain directories, too"},
-		{Name: "dockerfile", Short: "f", Default: "Dockerfile", Value: "PATH", Group: groupBuild, State: flags.Kept, Doc: "the Dockerfile: a path, or a path inside the context"},
+		{Name: "dockerfile", Short: "f", Default: "Dockerfile", Value: "PATH", Group: groupBuild, State: flags.Kept, Doc: "the Dockerfile: a path, a path inside the context, a URL, or - for standard input"},
 		{Name: "build-arg", Kind: flags.Pairs, Bare: true, Value: "NAME[=VALUE]", Group: groupBuild, State: flags.Kept, Doc: "set a build argument; NAME alone takes it from the environment"},
 		{Name: "target", Kind: flags.List, Value: "STAGE", Group: groupBuild, State: flags.Kept, Doc: "build this stage, by name; of several, also with commas, the first becomes the image"},
 		{Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Kind: flags.List, Value: "OS/ARCH[/VARIANT]", Group: groupBuild, Doc: "build for this platform; several, also with commas, make an index"},
@@ -134,11 +134,15 @@ func kanikoFlags() []flags.Flag {
 
 func registryFlags() []flags.Flag { return shared.RegistryFlags() }
 
+// namespaceVariable is how package sandbox marks a process in a user namespace.
+const namespaceVariable = "STRAKE_USER_NAMESPACE"
+
 // envVariables are the variables that set no flag.
 func envVariables() []flags.Variable {
 	return append([]flags.Variable{
 		{Name: "SOURCE_DATE_EPOCH", Doc: "the time of everything in the image, in seconds since 1970"},
 		{Name: "BUILDER_OUTPUT", State: flags.Kept, Doc: "a directory where images gets a line of JSON for each destination, for Cloud Build"},
 		{Name: "NO_COLOR", Doc: "no colours in the log"},
-	}, shared.KanikoVariables()...)
+		{Name: namespaceVariable, Doc: "the program's own: it has set it for its part in a user namespace"},
+	}, append(fetchVariables(), shared.KanikoVariables()...)...)
 }

@@ -245,8 +245,10 @@ func TestRequest(t *testing.T) {
 		{[]string{"-c", "dir:///a/b"}, func(r build.Request) any { return r.Context }, "/a/b"},
 		{[]string{"-c", "/a", "--context-sub-path", "b/c"}, func(r build.Request) any { return r.Context }, "/a/b/c"},
 		{[]string{"-c", "/a", "--context-sub-path", "../b"}, func(r build.Request) any { return r.Context }, "/a/b"},
-		{[]string{"-c", "https://h/r.git#main"}, func(r build.Request) any { return r.Context + r.Frontend.MainContext }, "https://h/r.git#main"},
-		{[]string{"-c", "git@h:r.git"}, func(r build.Request) any { return r.Frontend.MainContext }, "git@h:r.git"},
+		{[]string{"-c", "https://h/r.git#main"}, func(r build.Request) any { return r.Context != "" || r.Source == nil }, false},
+		{[]string{"-c", "git@h:r.git"}, func(r build.Request) any { return r.Context != "" || r.Source == nil }, false},
+		{[]string{"-b", "bucket"}, func(r build.Request) any { return r.Context != "" || r.Source == nil }, false},
+		{[]string{"-c", "/a", "-f", "https://h/Dockerfile"}, func(r build.Request) any { return r.DockerfileSource == nil }, false},
 		{
 			[]string{"--build-arg", "A=1", "--build-arg", "B=", "--build-arg", "IN_ENV", "--build-arg", "NOT_IN_ENV", "--build-arg", "C=x=y,z"},
 			func(r build.Request) any { return r.Frontend.BuildArgs },
@@ -309,7 +311,11 @@ func TestRequestMistakes(t *testing.T) {
 		{"--ulimit nofile=2:1", "--ulimit nofile=2:1: "},
 		{"--secret x", `--secret x: field "x" is not KEY=VALUE`},
 		{"--annotation x:y=z", "--annotation x:y: the level x is not known"},
-		{"-c tar://x.tar", "--context tar://x.tar: contexts of the kind tar:// are not taken"},
+		{"-c ftp://x.tar", "--context: context ftp://x.tar: the kind ftp:// is not known"},
+		{"-c git@h:r --git x=1", "--git x=1: no such key"},
+		{"--git branch", "--git branch: want KEY=VALUE"},
+		{"--context-limit ratio=x", "--context-limit ratio=x"},
+		{"-c /a --context-checksum sha256:0", "a checksum is for archives and git"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			if _, msg := parse(t, strings.Fields(tt.args)...); !strings.Contains(msg, tt.want) {

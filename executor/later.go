@@ -11,7 +11,7 @@ import (
 func laterFlags() map[string]string {
 	m := make(map[string]string)
 	for _, name := range []string{
-		"b", "bucket", "cache-dir", "git",
+		"cache-dir",
 	} {
 		m[name] = "kaniko's flag is not in this release"
 	}

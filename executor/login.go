@@ -9,13 +9,12 @@ import (
 	"strings"
 
 	"github.com/docker/cli/cli/config"
-	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
 	shared "github.com/strake-build/strake/shared/cli"
-	"github.com/strake-build/strake/shared/credentials"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/credentials"
 )
 
 // maxPassword is how long a password may be; some are tokens of a few kilobytes.
@@ -104,20 +103,8 @@ func dockerConfig() string {
 }
 
 func storeLogin(host, user, password string) (path string, err error) {
-	file, err := config.Load(dockerConfig())
-	if err != nil {
-		return "", fmt.Errorf("read the logins: %w", err)
-	}
-	key := credentialKey(host)
 	path = filepath.Join(dockerConfig(), config.ConfigFileName)
-	if file.CredentialHelpers[key] == "" && file.CredentialsStore == "" {
-		return path, credentials.Store(path, host, user, password)
-	}
-	err = file.GetCredentialsStore(key).Store(types.AuthConfig{Username: user, Password: password, ServerAddress: key})
-	if err != nil {
-		return "", fmt.Errorf("store the login for %s: %w", host, err)
-	}
-	return path, nil
+	return path, credentials.Store(path, host, user, password)
 }
 
 func eraseLogin(host string) (path string, err error) {

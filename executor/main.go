@@ -137,7 +137,8 @@ func (c *command) report(err error, class string, code int) {
 	c.progress.Explain(err)
 	e := c.log.Error().Str("class", class).Int("code", code)
 	if c.json && placed {
-		e = e.Str("step", place.Step).Int("line", place.Line).Str("excerpt", place.Excerpt())
+		e = e.Str("step", string(c.ci.Neutral([]byte(place.Step)))).Int("line", place.Line).
+			Str("excerpt", string(c.ci.Neutral([]byte(place.Excerpt()))))
 	}
 	e.Msg(string(c.ci.Neutral([]byte(err.Error()))))
 }

@@ -45,7 +45,7 @@ func request(x *cli.Context) (build.Request, error) {
 	if first, others := p.targets(); first != "" {
 		req.Frontend.Target, req.Also = first, others
 	}
-	req.Context, req.Frontend.MainContext = p.context()
+	p.sources(&req)
 	req.Epoch = req.Frontend.SourceDateEpoch
 	req.Format, req.Pack = p.format()
 	var err error
@@ -76,22 +76,6 @@ type parser struct {
 
 func (p *parser) fail(format string, args ...any) {
 	p.errs = append(p.errs, fmt.Errorf(format, args...))
-}
-
-// context is the directory of the build context, or its URL.
-func (p *parser) context() (dir, url string) {
-	c := strings.TrimPrefix(p.x.String("context"), "dir://")
-	scheme, _, ok := strings.Cut(c, "://")
-	switch {
-	case ok && (scheme == "http" || scheme == "https" || scheme == "git" || scheme == "ssh"), strings.HasPrefix(c, "git@"):
-		if p.x.String("context-sub-path") != "" {
-			p.fail("--context-sub-path: give it as part of the URL, behind its #REF:")
-		}
-		return "", c
-	case ok:
-		p.fail("--context %s: contexts of the kind %s:// are not taken; give a directory, or an https or git URL", c, scheme)
-	}
-	return filepath.Join(c, filepath.Clean("/"+p.x.String("context-sub-path"))), ""
 }
 
 // dir is where the builder keeps its files.

@@ -3,11 +3,13 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/sandbox"
 )
 
 // surfaceRow is a line of testdata/surface.txt: something that a pipeline made
@@ -41,13 +43,15 @@ func TestSurface(t *testing.T) {
 			switch kind {
 			case "script":
 				checkScript(t, r)
+			case "used":
+				checkUsed(t, r.name)
 			case "go":
 				file, fn, _ := strings.Cut(at, " ")
 				contains(t, filepath.Join("..", file), "func "+fn+"(")
 			case "case":
 				contains(t, filepath.Join("..", at), "")
 			default:
-				t.Errorf("test %q: not one of script, go, case", r.test)
+				t.Errorf("test %q: not one of script, used, go, case", r.test)
 			}
 		})
 	}
@@ -77,6 +81,30 @@ func checkScript(t *testing.T, r surfaceRow) {
 			t.Errorf("%s: no case %q", name, strings.TrimSpace(part))
 		}
 	}
+}
+
+// checkUsed wants a script that gives the flag, unless it is refused by name,
+// which TestLaterFlags looks at.
+func checkUsed(t *testing.T, flag string) {
+	t.Helper()
+	if _, refused := laterFlags()[strings.TrimLeft(flag, "-")]; refused {
+		return
+	}
+	scripts, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := regexp.MustCompile(regexp.QuoteMeta(flag) + `([ =]|$)`)
+	for _, f := range scripts {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if word.Match(text) {
+			return
+		}
+	}
+	t.Errorf("no script gives %s", flag)
 }
 
 // The list of rows knows every flag that kaniko has, so that none of ours that is
@@ -145,5 +173,17 @@ func TestVariablesThatAreNotNeeded(t *testing.T) {
 	}
 	if got := strings.Join(s.Notices(), "\n"); got != "FF_KANIKO_UNHEARD_OF: there is no such variable" {
 		t.Errorf("an unknown one: %q", got)
+	}
+}
+
+// The program does not wonder about a variable that it has set itself.
+func TestOwnVariable(t *testing.T) {
+	env := []string{namespaceVariable + "=1"}
+	if !sandbox.InUserNamespace(env) {
+		t.Errorf("%s is called otherwise", namespaceVariable)
+	}
+	s, err := program().Resolve(nil, env)
+	if err != nil || len(s.Notices()) > 0 {
+		t.Errorf("%q, %v", s.Notices(), err)
 	}
 }

@@ -29,6 +29,7 @@ type Bed struct {
 	Downloads *testkit.Downloads
 
 	official, debug, foreign func() (*Image, error)
+	layoutsOnce              func() (string, error)
 	dir                      string
 }
 
@@ -50,10 +51,10 @@ func NewBed(ctx context.Context, kit *testkit.Kit) (*Bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	layouts := sync.OnceValues(func() (string, error) { return b.layouts(ctx) })
+	b.layoutsOnce = sync.OnceValues(func() (string, error) { return b.layouts(ctx) })
 	from := func(name string) func() (*Image, error) {
 		return sync.OnceValues(func() (*Image, error) {
-			dir, err := layouts()
+			dir, err := b.layoutsOnce()
 			if err != nil {
 				return nil, err
 			}
@@ -68,6 +69,9 @@ func NewBed(ctx context.Context, kit *testkit.Kit) (*Bed, error) {
 	b.foreign = sync.OnceValues(func() (*Image, error) { return b.unpackForeign(ctx) })
 	return b, nil
 }
+
+// Layouts is the directory of the official images, as OCI layouts.
+func (b *Bed) Layouts() (string, error) { return b.layoutsOnce() }
 
 // Close ends what the bed runs.
 func (b *Bed) Close() error { return b.Downloads.Close() }

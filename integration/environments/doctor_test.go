@@ -18,7 +18,7 @@ type diagnosis struct {
 
 // TestDoctor asks in every container what would be chosen there.
 func TestDoctor(t *testing.T) {
-	each(t, func(t *testing.T, env Environment, r root) {
+	each(t, everywhere, func(t *testing.T, env Environment, r root) {
 		c := bed.Container(t, env, r.foreign)
 		argv := append([]string{executorIn(r.foreign), "doctor", "--log-format", "json"}, c.place()...)
 		run, err := c.Run(t.Context(), argv)

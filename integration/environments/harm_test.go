@@ -12,16 +12,16 @@ import (
 	"github.com/strake-build/strake/integration/imagetree"
 )
 
-// some are environments of which each stands for a view: chroot or in place as root, overlay with mounts of its own,
-// overlay in a user namespace, and what a pod of the restricted standard gets.
-func some() []string { return []string{"E1", "E2", "E3d", "E4", "E5"} }
+// stands tells whether an environment stands for a view: chroot or in place as root, overlay, what a pod of the restricted
+// standard gets, a user namespace of one id. With -full all do.
+func stands(env Environment) bool {
+	return *full || slices.Contains([]string{"E1", "E2", "E4", "E5"}, env.Name)
+}
 
 // TestForeignRootIsUntouched looks at a whole container before and after a build in it.
 func TestForeignRootIsUntouched(t *testing.T) {
-	each(t, func(t *testing.T, env Environment, r root) {
-		if !r.foreign || !slices.Contains(some(), env.Name) && !*full {
-			t.Skip("the environments that stand for a view are enough") // every one with -full
-		}
+	guest := func(env Environment, r root) bool { return r.foreign && stands(env) }
+	each(t, guest, func(t *testing.T, env Environment, r root) {
 		c := bed.Container(t, env, true)
 		Context(t, c, "testdata/quick")
 		args := flags(t, c)
@@ -49,15 +49,11 @@ func fingerprintOf(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// officially runs a test with the official image wherever steps can run, or in those environments that stand for a view.
+// officially runs a test with the official image in environments that stand for a view.
 func officially(t *testing.T, test func(t *testing.T, env Environment)) {
 	t.Helper()
-	each(t, func(t *testing.T, env Environment, r root) {
-		if r.foreign || r.want.Refused() || !slices.Contains(some(), env.Name) && !*full {
-			t.Skip("the environments that stand for a view are enough")
-		}
-		test(t, env)
-	})
+	keep := func(env Environment, r root) bool { return !r.foreign && !r.want.Refused() && stands(env) }
+	each(t, keep, func(t *testing.T, env Environment, _ root) { test(t, env) })
 }
 
 // TestMountsAreLeftAlone mounts a context, a secret, volumes and a driver's library, one of them below a name that the base

@@ -18,7 +18,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	images := []string{"busybox:latest", "toolbox:latest"}
+	images := []string{"busybox:latest", "toolbox:latest", "debian:bookworm-slim", "golang:latest"}
 	if *full {
 		images = append(images, "node:latest")
 	}

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/strake-build/strake/integration/testkit"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/registry/registrytest"
 )
@@ -24,13 +23,6 @@ const insideEnv = "STRAKE_TEST_AIR_GAP"
 func TestAirGap(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("a network namespace needs root")
-	}
-	executor := os.Getenv(testkit.ExecutorEnv)
-	if executor == "" {
-		executor = filepath.Join(t.TempDir(), "executor")
-		if err := testkit.BuildExecutor(t.Context(), executor); err != nil {
-			t.Fatal(err)
-		}
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInsideAirGap$", "-test.v")
 	cmd.Env = append(os.Environ(), insideEnv+"="+executor, "HTTP_PROXY=", "HTTPS_PROXY=", "http_proxy=", "https_proxy=", "ALL_PROXY=")

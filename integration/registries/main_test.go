@@ -14,19 +14,34 @@ import (
 	"github.com/strake-build/strake/integration/testkit"
 )
 
-// distributions are the programs of distribution, by version.
-var distributions map[string]string
+// Made by TestMain: the programs of distribution, by version, and the executor.
+var (
+	distributions map[string]string
+	executor      string
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(insideEnv) != "" { // the other half of TestAirGap, which needs nothing
 		os.Exit(m.Run())
 	}
-	var err error
-	if distributions, err = install(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "prepare the tests:", err)
-		os.Exit(1)
+	os.Exit(prepared(m))
+}
+
+func prepared(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "strake-registries-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		distributions, err = install(context.Background())
 	}
-	os.Exit(m.Run())
+	if executor = os.Getenv(testkit.ExecutorEnv); executor == "" && err == nil {
+		executor = filepath.Join(dir, "executor")
+		err = testkit.BuildExecutor(context.Background(), executor)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prepare the tests:", err)
+		return 1
+	}
+	return m.Run()
 }
 
 func install(ctx context.Context) (map[string]string, error) {

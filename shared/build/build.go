@@ -4,17 +4,15 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rs/zerolog"
 
+	"github.com/strake-build/strake/shared/buildcontext"
 	"github.com/strake-build/strake/shared/export"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/graph"
@@ -39,8 +37,12 @@ func (e *EnvironmentError) Unwrap() error { return e.Err }
 type Request struct {
 	// Context is the directory of the build context.
 	Context string
+	// Source fetches the build context, where it is not the directory Context.
+	Source buildcontext.Source
 	// Dockerfile is the Dockerfile's path.
 	Dockerfile string
+	// DockerfileSource fetches the Dockerfile, where it is not at a path.
+	DockerfileSource buildcontext.Source
 	// Frontend is the request to the frontend; its file name and local contexts
 	// are filled in from here.
 	Frontend frontend.Request
@@ -54,6 +56,8 @@ type Request struct {
 	Allow     run.Entitlements
 	Secrets   run.Secrets
 	SSH       run.Agents
+	// ContextSSH are agents for the context alone, asked before SSH.
+	ContextSSH run.Agents
 	// IgnorePaths never enter a layer.
 	IgnorePaths []string
 
@@ -110,9 +114,6 @@ func (r *Result) Close() error { return r.close() }
 
 // Run builds. The result is to be closed.
 func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
-	if err := locate(&req); err != nil {
-		return nil, err
-	}
 	e, err := b.engine(ctx, req)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 			err = errors.Join(err, e.close())
 		}
 	}()
-	res, err = frontend.Build(ctx, req.Frontend, e, b.Warn)
+	res, err = frontend.Build(ctx, e.req.Frontend, e, b.Warn)
 	if err != nil {
 		return nil, err
 	}
@@ -181,59 +182,6 @@ func (e *engine) clamp(epoch *time.Time) *time.Time {
 
 func platformOf(p ocispecs.Platform) *v1.Platform {
 	return &v1.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures}
-}
-
-// locate finds the context and the Dockerfile, which may be named relative to
-// the working directory or to the context.
-func locate(req *Request) error {
-	if req.Frontend.MainContext != "" {
-		return locateRemote(req)
-	}
-	fi, err := os.Stat(req.Context)
-	if err != nil {
-		return fmt.Errorf("build context %s: %w: %w", req.Context, ErrNoContext, err)
-	}
-	if !fi.IsDir() {
-		return fmt.Errorf("build context %s: %w: not a directory", req.Context, ErrNoContext)
-	}
-	tried := []string{req.Dockerfile}
-	if !filepath.IsAbs(req.Dockerfile) {
-		tried = append(tried, filepath.Join(req.Context, req.Dockerfile))
-	}
-	if req.Dockerfile == defaultDockerfile { // nobody gave a name: the context's counts
-		tried = tried[1:]
-	}
-	if dir, name := filepath.Split(tried[len(tried)-1]); name == defaultDockerfile { // in either spelling
-		tried = append(tried, filepath.Join(dir, "dockerfile"))
-	}
-	for _, p := range tried {
-		if fi, err := os.Stat(p); err == nil && !fi.IsDir() {
-			req.Dockerfile = p
-			req.Frontend.Filename = filepath.Base(p)
-			return nil
-		}
-	}
-	return fmt.Errorf("find Dockerfile %s: %w, neither as a path nor in the context %s", req.Dockerfile, ErrNoContext, req.Context)
-}
-
-const defaultDockerfile = "Dockerfile"
-
-// locateRemote leaves finding the Dockerfile in a remote context to the
-// frontend, unless it names a file here.
-func locateRemote(req *Request) error {
-	if req.Dockerfile == defaultDockerfile {
-		return nil
-	}
-	if fi, err := os.Stat(req.Dockerfile); err == nil && !fi.IsDir() {
-		req.Frontend.Filename = filepath.Base(req.Dockerfile)
-		if req.Frontend.Opts == nil {
-			req.Frontend.Opts = make(map[string]string)
-		}
-		req.Frontend.Opts["dockerfilekey"] = "dockerfile"
-		return nil
-	}
-	req.Frontend.Filename = strings.TrimPrefix(strings.TrimPrefix(req.Dockerfile, req.Frontend.MainContext), "/")
-	return nil
 }
 
 // ignore answers which paths never enter a layer.

@@ -9,13 +9,10 @@ import (
 
 // Check reads the Dockerfile and says what is wrong with it, without building.
 func (b *Builder) Check(ctx context.Context, req Request) (_ *frontend.LintResult, err error) {
-	if err := locate(&req); err != nil {
-		return nil, err
-	}
 	e, err := b.engine(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.workspace.Close()) }()
-	return frontend.Lint(ctx, req.Frontend, e)
+	return frontend.Lint(ctx, e.req.Frontend, e)
 }

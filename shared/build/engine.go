@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/graph"
+	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op"
 	"github.com/strake-build/strake/shared/solve"
 	"github.com/strake-build/strake/shared/stepcache"
@@ -43,7 +43,13 @@ func (e *engine) close() error {
 	return errors.Join(append(errs, e.workspace.Close())...)
 }
 
-func (b *Builder) engine(ctx context.Context, req Request) (*engine, error) {
+// engine gets a build ready: what it needs is here, but for what the Dockerfile names.
+func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error) {
+	if req.Source == nil {
+		if err := checkContext(&req); err != nil {
+			return nil, err
+		}
+	}
 	w, err := tree.NewWorkspace(req.Dir, req.Pack)
 	if err != nil {
 		return nil, &EnvironmentError{err}
@@ -54,8 +60,11 @@ func (b *Builder) engine(ctx context.Context, req Request) (*engine, error) {
 		Now:       b.Now,
 		Sources: &op.Sources{
 			Registry: b.Registry, Workspace: w, Secrets: req.Secrets, SSH: req.SSH, Layouts: req.Layouts,
-			Locals: map[string]string{"context": req.Context, "dockerfile": filepath.Dir(req.Dockerfile)},
+			Locals: make(map[string]string), Tables: make(map[string]*layer.Table),
 		},
+	}
+	if err := e.gather(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
 	}
 	for name, dir := range req.Locals {
 		e.worker.Sources.Locals[name] = dir

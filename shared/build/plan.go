@@ -33,18 +33,15 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// Plan says what Run would do. Base images are resolved and nothing is built,
-// unless the Dockerfile itself comes from a remote context.
+// Plan says what Run would do. The context is fetched and base images are
+// resolved, but nothing is built.
 func (b *Builder) Plan(ctx context.Context, req Request) (_ Plan, err error) {
-	if err := locate(&req); err != nil {
-		return nil, err
-	}
 	e, err := b.engine(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.workspace.Close()) }()
-	res, err := frontend.Build(ctx, req.Frontend, e, b.Warn)
+	res, err := frontend.Build(ctx, e.req.Frontend, e, b.Warn)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,8 @@ func (c CI) Neutral(line []byte) []byte {
 	return line
 }
 
+func (c CI) neutral(s string) string { return string(c.Neutral([]byte(s))) }
+
 // Open begins a part of the log that can be folded, and Close ends it. Name is
 // of letters, digits and underscores.
 func (c CI) Open(w io.Writer, name, title string, now time.Time) {
@@ -100,6 +102,7 @@ type Annotation struct {
 
 // Annotate writes an annotation.
 func (c CI) Annotate(w io.Writer, a Annotation) {
+	a.Text, a.File = c.neutral(a.Text), c.neutral(a.File)
 	switch c.Kind {
 	case "github":
 		props := ""

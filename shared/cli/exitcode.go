@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 	"syscall"
 
 	"github.com/strake-build/strake/shared/build"
+	"github.com/strake-build/strake/shared/buildcontext"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/credentials"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/op/run"
@@ -21,7 +24,7 @@ import (
 // passes through instead.
 const (
 	ExitUsage       = 64 // the command line
-	ExitDockerfile  = 65 // the Dockerfile, or a lint rule that counts as an error
+	ExitDockerfile  = 65 // the Dockerfile, or a lint rule that counts as an error; a context that is no archive as it should be
 	ExitNoInput     = 66 // a context, source, base image or blob that is not there
 	ExitUnavailable = 69 // a registry that could not be reached after retries
 	ExitInternal    = 70 // all else
@@ -66,20 +69,30 @@ func as[E error](err error) bool {
 	return ok
 }
 
+// deniedStatus tells whether a web server refused us.
+func deniedStatus(err error) bool {
+	s, ok := errors.AsType[*source.StatusError](err)
+	return ok && (s.Code == http.StatusUnauthorized || s.Code == http.StatusForbidden)
+}
+
 // classes are tried in order: the more telling first.
 func classes() []class {
 	return []class{
 		{ExitConfig, "configuration", as[*flags.FileError]},
+		{ExitConfig, "configuration", is(credentials.ErrSources)},
 		{ExitUsage, "usage", as[*UsageError]},
 		{ExitUsage, "usage", is(run.ErrNoSecret, run.ErrNoAgent, frontend.ErrOption)},
 		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity)},
 		{ExitIntegrity, "integrity", as[*source.ChecksumError]},
+		{ExitUnavailable, "unavailable", is(source.ErrUnavailable)},
+		{ExitDenied, "denied", func(err error) bool { return deniedStatus(err) || errors.Is(err, source.ErrDenied) }},
 		{ExitNoInput, "not found", as[*source.StatusError]},
 		{ExitDenied, "denied", is(registry.ErrDenied)},
 		{ExitConfig, "untrusted", is(registry.ErrUntrusted)},
 		{ExitUnavailable, "unavailable", is(registry.ErrUnavailable)},
 		{ExitNoInput, "not found", is(registry.ErrNotFound, registry.ErrNoPlatform, build.ErrNoContext)},
 		{ExitCantCreate, "no space", is(syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EROFS)},
+		{ExitDockerfile, "context", as[*buildcontext.ArchiveError]},
 		{ExitConfig, "environment", as[*build.EnvironmentError]},
 		{ExitDockerfile, "dockerfile", as[*frontend.Error]},
 		{ExitDockerfile, "unsupported", as[*run.Unsupported]},

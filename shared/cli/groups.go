@@ -62,12 +62,11 @@ func PullFlags() []flags.Flag {
 		},
 		{
 			Name: "registry-token-service", Kind: flags.Pairs, Value: "REGISTRY=HOST", Group: GroupRegistry,
-			Doc: "a token service on another host that may have the credential of a registry",
+			Doc: "a token service of another domain that may have the credential of a registry",
 		},
 		{
-			Name: "credential-helpers", Kind: flags.List, Value: "NAME", Group: GroupRegistry, State: flags.Fixed,
-			Doc:  "where credentials may come from besides config files: env, google, ecr, acr, gitlab; empty for none (default: all)",
-			Note: "a cloud is asked for its own registries only, and never for long",
+			Name: "credential-helpers", Kind: flags.List, Value: "NAME", Group: GroupRegistry, State: flags.Kept,
+			Doc: "where credentials may come from besides config files: env, google, ecr, acr, gitlab; empty for none (default: all of them)",
 		},
 		{
 			Name: "image-download-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,

@@ -45,7 +45,7 @@ func Keychain(e Environment) (*credentials.Keychain, error) {
 	chosen = slices.DeleteFunc(slices.Clone(chosen), func(s string) bool { return s == "" })
 	for _, h := range chosen {
 		if !slices.Contains(helpers(), h) {
-			return nil, &UsageError{Err: fmt.Errorf("--credential-helpers: %q is none of %s", h, strings.Join(helpers(), ", "))}
+			return nil, &UsageError{fmt.Errorf("--credential-helpers: %q is none of %s", h, strings.Join(helpers(), ", "))}
 		}
 	}
 	if e.Proxy == nil {

@@ -71,7 +71,7 @@ type step struct {
 func (p *Progress) Start(v *graph.Vertex) op.Log {
 	p.mu.Lock()
 	p.next++
-	s := &step{p: p, n: p.next, name: string(p.CI.Neutral([]byte(v.Name))), started: time.Now()}
+	s := &step{p: p, n: p.next, name: p.CI.neutral(v.Name), started: time.Now()}
 	s.out.line = func(l []byte) { s.line("stdout", l) }
 	s.err.line = func(l []byte) { s.line("stderr", l) }
 	p.steps[v.ID] = s
@@ -98,11 +98,11 @@ func (p *Progress) End(v *graph.Vertex, took time.Duration, err error) {
 	s.err.flush()
 	switch {
 	case p.json != nil && err != nil:
-		p.json.Error().Int("step", s.n).Str("name", s.name).Dur("took", took).Err(err).Msg("failed")
+		p.json.Error().Int("step", s.n).Str("name", s.name).Dur("took", took).Str("error", p.CI.neutral(err.Error())).Msg("failed")
 	case p.json != nil:
 		p.json.Info().Int("step", s.n).Str("name", s.name).Dur("took", took).Msg("done")
 	case err != nil:
-		p.printf(zerolog.ErrorLevel, "#%d ERROR: %s\n", s.n, p.CI.Neutral([]byte(err.Error())))
+		p.printf(zerolog.ErrorLevel, "#%d ERROR: %s\n", s.n, p.CI.neutral(err.Error()))
 	default:
 		p.printf(zerolog.InfoLevel, "#%d DONE %.1fs\n", s.n, took.Seconds())
 	}
@@ -164,7 +164,7 @@ func (s *step) line(stream string, l []byte) {
 	}
 	s.mu.Unlock()
 	if s.p.json != nil {
-		s.p.json.Info().Int("step", s.n).Str("stream", stream).Msg(string(s.p.CI.Neutral(l)))
+		s.p.json.Info().Int("step", s.n).Str("stream", stream).Msg(s.p.CI.neutral(string(l)))
 		return
 	}
 	s.p.printf(zerolog.InfoLevel, "#%d %.3f %s\n", s.n, time.Since(s.started).Seconds(), s.p.CI.Neutral(l))
@@ -216,10 +216,10 @@ func (w *lineWriter) flush() {
 // Lint writes a build check's warning with its place.
 func (p *Progress) Lint(w frontend.Warning) {
 	if p.json != nil {
-		p.json.Warn().Str("rule", w.Rule).Str("at", w.Position.String()).Str("url", w.URL).Msg(w.Short)
+		p.json.Warn().Str("rule", w.Rule).Str("at", w.Position.String()).Str("url", w.URL).Msg(p.CI.neutral(w.Short))
 		return
 	}
-	p.printf(zerolog.WarnLevel, "WARN: %s\n", p.CI.Neutral([]byte(w.String())))
+	p.printf(zerolog.WarnLevel, "WARN: %s\n", p.CI.neutral(w.String()))
 }
 
 // Explain writes what helps to understand err: the lines of the Dockerfile and
@@ -237,11 +237,11 @@ func (p *Progress) Explain(err error) {
 	if len(tail) > 0 {
 		b.WriteString("------ last output of the step\n")
 		for _, l := range tail {
-			fmt.Fprintf(&b, " > %s\n", p.CI.Neutral([]byte(l)))
+			fmt.Fprintf(&b, " > %s\n", p.CI.neutral(l))
 		}
 	}
 	if text := place.Excerpt(); text != "" {
-		b.WriteString("------\n" + string(p.CI.Neutral([]byte(text))) + "------\n")
+		b.WriteString("------\n" + p.CI.neutral(text) + "------\n")
 	}
 	p.printf(zerolog.ErrorLevel, "%s", b.String())
 }

@@ -85,6 +85,10 @@ type entry struct {
 // the registry. That is passed over in silence, unlike other errors.
 var ErrNone = errors.New("no credential")
 
+// ErrSources says that what the user gave cannot be used: a file that is broken,
+// a program that fails.
+var ErrSources = errors.New("credentials")
+
 // New reads the files and reports everything wrong with s at once. No program
 // is run and no network used yet.
 func New(s Sources) (*Keychain, error) {
@@ -117,7 +121,7 @@ func New(s Sources) (*Keychain, error) {
 func (l Login) entries() ([]entry, error) {
 	sc := parseScope(l.Host)
 	if sc.host == "" || sc.path != "" {
-		return nil, fmt.Errorf("%s: %q is not the host of a registry", l.Origin, l.Host)
+		return nil, fmt.Errorf("%w: %s: %q is not the host of a registry", ErrSources, l.Origin, l.Host)
 	}
 	return []entry{{origin: l.Origin, fits: sc.fits, get: always(authn.AuthConfig{Username: l.User, Password: l.Password})}}, nil
 }
@@ -158,7 +162,7 @@ func (k *Keychain) Find(ctx context.Context, repository string) (*Credential, er
 			return nil, context.Cause(ctx)
 		case errors.Is(err, ErrNone), e.weak:
 		default:
-			return nil, fmt.Errorf("%s: %w", e.origin, err)
+			return nil, fmt.Errorf("%w: %s: %w", ErrSources, e.origin, err)
 		}
 	}
 	return nil, nil

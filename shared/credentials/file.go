@@ -48,15 +48,15 @@ func (s Sources) file(path string) ([]entry, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSources, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, longestFile+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("credentials: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSources, err)
 	case len(b) > longestFile:
-		return nil, fmt.Errorf("credentials: %s has more than %d bytes", path, longestFile)
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", ErrSources, path, longestFile)
 	case strings.TrimSpace(string(b)) == "":
 		return nil, nil
 	}
@@ -68,7 +68,7 @@ func (s Sources) file(path string) ([]entry, error) {
 func (s Sources) config(origin string, text []byte) ([]entry, error) {
 	var c configFile
 	if err := json.Unmarshal(text, &c); err != nil {
-		return nil, fmt.Errorf("credentials: %s is not a docker config.json: %w", origin, withoutText(err))
+		return nil, fmt.Errorf("%w: %s is not a docker config.json: %w", ErrSources, origin, withoutText(err))
 	}
 	var es []entry
 	for _, key := range slices.Sorted(maps.Keys(c.CredHelpers)) {

@@ -39,6 +39,7 @@ var floor = map[string]int{
 	"op/file":           4,
 	"op/run":            4,
 	"op/source":         4,
+	"buildcontext":      5,
 	"op":                5,
 	"solve":             6,
 	"stepcache":         6,
@@ -48,11 +49,14 @@ var floor = map[string]int{
 
 // owners are the only packages that may import what begins with a path.
 var owners = map[string][]string{
-	"github.com/moby/buildkit/":                            {"frontend"},
-	"github.com/rs/zerolog":                                {"build", "cli", "logging"},
-	"github.com/urfave/cli":                                {"cli/flags"},
-	"github.com/go-git/":                                   {"op/source"},
-	"github.com/klauspost/":                                {"layer", "op/file"},
+	"github.com/moby/buildkit/": {"frontend"},
+	"github.com/rs/zerolog":     {"build", "cli", "logging"},
+	"github.com/urfave/cli":     {"cli/flags"},
+	"github.com/go-git/":        {"op/source"},
+	"github.com/klauspost/":     {"layer", "op/file"},
+	"github.com/aws/":           {"buildcontext"},
+	"github.com/Azure/":         {"buildcontext"},
+	"golang.org/x/oauth2":       {"buildcontext"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image"},
 }
 

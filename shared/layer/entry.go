@@ -67,7 +67,8 @@ func splitName(name string) (dir, base string) {
 }
 
 // parse reads a header into e and, where the entry has one, its inode into in.
-func parse(h *tar.Header, e *entry, in *Inode) error {
+// In a layer some names are whiteouts.
+func parse(h *tar.Header, e *entry, in *Inode, isLayer bool) error {
 	*e = entry{}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
@@ -77,8 +78,10 @@ func parse(h *tar.Header, e *entry, in *Inode) error {
 		return malformed(h.Name, "leads out of the root")
 	}
 	e.dir, e.base = splitName(name)
-	if done, err := e.parseWhiteout(h.Name); done || err != nil {
-		return err
+	if isLayer {
+		if done, err := e.parseWhiteout(h.Name); done || err != nil {
+			return err
+		}
 	}
 	if h.Typeflag == tar.TypeLink {
 		e.kind = entryLink

@@ -8,17 +8,17 @@ import (
 // ErrIntegrity is in the chain of errors about bytes that are not those a digest promised.
 var ErrIntegrity = errors.New("content does not match its digest")
 
-// ErrMalformed is in the chain of errors about layers that no builder should have made.
-var ErrMalformed = errors.New("malformed layer")
+// ErrMalformed is in the chain of errors about layers and archives that no program should have made.
+var ErrMalformed = errors.New("malformed tar")
 
-// LimitError says that a layer wants more than Limits allows.
+// LimitError says that a layer or archive wants more than Limits allows.
 type LimitError struct {
 	What string
 	Max  int64
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("layer has more than %d %s", e.Max, e.What)
+	return fmt.Sprintf("it has more than %d %s", e.Max, e.What)
 }
 
 // Limits bound what a layer from a stranger may cost. In each field zero means
@@ -35,17 +35,20 @@ type Limits struct {
 	// Path is the longest path of an entry; by default 4095 bytes, as in the
 	// kernel.
 	Path int64
+	// Depth is how many directories an entry may be in; by default as many as
+	// its path has room for.
+	Depth int64
 }
 
 func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		field *int64
 		value int64
-	}{{&l.Entries, 4 << 20}, {&l.Bytes, 512 << 30}, {&l.Metadata, 1 << 30}, {&l.Path, 4095}} {
-		switch {
-		case *f.field == 0:
+	}{{&l.Entries, 4 << 20}, {&l.Bytes, 512 << 30}, {&l.Metadata, 1 << 30}, {&l.Path, 4095}, {&l.Depth, -1}} {
+		if *f.field == 0 {
 			*f.field = f.value
-		case *f.field < 0:
+		}
+		if *f.field < 0 {
 			*f.field = 1<<63 - 1
 		}
 	}

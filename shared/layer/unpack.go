@@ -31,6 +31,9 @@ type UnpackOptions struct {
 	// Spool takes the contents, at its end, when there is no directory; nobody
 	// else may write to it meanwhile. Without one, contents can't be opened.
 	Spool *os.File
+	// Archive reads a tar that is no layer: names have no second meaning as
+	// whiteouts, and devices and fifos are refused.
+	Archive bool
 	Limits
 }
 
@@ -54,7 +57,7 @@ type Stats struct {
 // Unpack reads r to its end, and has the table only if the bytes were right.
 func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (*Table, Stats, error) {
 	limits := o.withDefaults()
-	u := &unpacker{lower: o.Lower, limits: limits, left: limits}
+	u := &unpacker{lower: o.Lower, archive: o.Archive, limits: limits, left: limits}
 	u.reset()
 	if dir != "" {
 		w, err := newWriter(dir, writerOptions{userXattr: o.UserXattr, lenient: o.Unprivileged})
@@ -110,13 +113,15 @@ type record struct {
 // or a spool, files.
 type unpacker struct {
 	tree
-	tr     *tar.Reader
-	w      *writer
-	spool  *spool
-	lower  func(string) *Inode
-	limits Limits
-	left   Limits
-	name   string // of the entry being read, for errors
+	tr    *tar.Reader
+	w     *writer
+	spool *spool
+	lower func(string) *Inode
+	// archive is UnpackOptions.Archive.
+	archive bool
+	limits  Limits
+	left    Limits
+	name    string // of the entry being read, for errors
 	// replaced is set once an entry took the place of another, since the first
 	// name of a hard-linked file may be gone then.
 	replaced bool
@@ -128,6 +133,9 @@ func (u *unpacker) explain(ctx context.Context, err error) error {
 	}
 	if u.name != "" && !errors.Is(err, ErrMalformed) {
 		return fmt.Errorf("unpack entry %q: %w", u.name, err)
+	}
+	if u.archive {
+		return fmt.Errorf("unpack archive: %w", err)
 	}
 	return fmt.Errorf("unpack layer: %w", err)
 }
@@ -148,7 +156,7 @@ func (u *unpacker) entries(r io.Reader) error {
 			return err
 		}
 		u.name = h.Name
-		if err := parse(h, &e, &rec.inode); err != nil {
+		if err := u.parse(h, &e, &rec.inode); err != nil {
 			return err
 		}
 		if err := u.charge(h, &e, &rec.inode); err != nil {
@@ -163,10 +171,23 @@ func (u *unpacker) entries(r io.Reader) error {
 	}
 }
 
+// parse reads a header as that of a layer or of an archive.
+func (u *unpacker) parse(h *tar.Header, e *entry, in *Inode) error {
+	if u.archive {
+		if err := checkArchive(h); err != nil {
+			return err
+		}
+	}
+	return parse(h, e, in, !u.archive)
+}
+
 // charge counts an entry against the limits.
 func (u *unpacker) charge(h *tar.Header, e *entry, in *Inode) error {
 	if int64(len(h.Name)) > u.limits.Path || int64(len(e.link)) > u.limits.Path {
 		return &LimitError{What: "bytes in a path", Max: u.limits.Path}
+	}
+	if e.dir != "" && int64(strings.Count(e.dir, "/"))+1 > u.limits.Depth {
+		return &LimitError{What: "directories in a path", Max: u.limits.Depth}
 	}
 	if err := spend(&u.left.Entries, 1, "entries", u.limits.Entries); err != nil {
 		return err

@@ -28,6 +28,8 @@ type Sources struct {
 	SSH       run.Agents
 	// Locals are the directories of local contexts, by name; Layouts those of OCI layouts.
 	Locals, Layouts map[string]string
+	// Tables are local contexts that were fetched; they go before Locals.
+	Tables map[string]*layer.Table
 }
 
 // Fetch gives the tree of a source. A base image is not downloaded by that.
@@ -53,6 +55,9 @@ func (s *Sources) Fetch(ctx context.Context, v *graph.Vertex, o *graph.Source) (
 func (s *Sources) table(ctx context.Context, req source.Request) (*layer.Table, error) {
 	switch r := req.(type) {
 	case *source.LocalRequest:
+		if t, ok := s.Tables[r.Name]; ok {
+			return source.Select(ctx, t, r.Filter)
+		}
 		dir, ok := s.Locals[r.Name]
 		if !ok {
 			return nil, fmt.Errorf("context %q: not given; name its directory with --build-context %s=DIR", r.Name, r.Name)

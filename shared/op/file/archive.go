@@ -2,14 +2,8 @@ package file
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
-	"compress/bzip2"
 	"errors"
 	"io"
-
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/strake-build/strake/shared/layer"
 )
@@ -32,8 +26,9 @@ func openArchive(c layer.Content) (*archive, error) {
 		return nil, err
 	}
 	a := &archive{closers: []io.Closer{f}}
-	r, err := a.decompress(f)
+	r, err := layer.DecompressArchive(f)
 	if err == nil {
+		a.closers = append(a.closers, r)
 		a.Reader = tar.NewReader(r)
 		a.first, err = a.Next()
 	}
@@ -41,7 +36,7 @@ func openArchive(c layer.Content) (*archive, error) {
 		return a, nil
 	}
 	_ = a.Close()
-	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+	if errors.Is(err, layer.ErrWindow) {
 		return nil, err // it may well be an archive, and must not pass for a plain file
 	}
 	return nil, nil
@@ -53,24 +48,4 @@ func (a *archive) Close() error {
 		errs = append(errs, a.closers[i].Close())
 	}
 	return errors.Join(errs...)
-}
-
-func (a *archive) decompress(f io.Reader) (io.Reader, error) {
-	b := bufio.NewReaderSize(f, 64<<10)
-	head, err := b.Peek(6)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	switch {
-	case bytes.HasPrefix(head, []byte("BZh")):
-		return bzip2.NewReader(b), nil
-	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		return xz.NewReader(b)
-	}
-	z, err := layer.Decompress(b)
-	if err != nil {
-		return nil, err
-	}
-	a.closers = append(a.closers, z)
-	return z, nil
 }

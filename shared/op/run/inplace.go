@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -255,9 +256,29 @@ func (r *inPlaceRoot) settle(t *layer.Table, before *tree.View) error {
 			if err := follow(t, before, dir); err != nil {
 				return err
 			}
+			forget(t, before, dir)
 		}
 	}
 	return nil
+}
+
+// forget drops a directory above something that stays or is mounted, where a
+// table says no more of it than that it is there, or has another time: it must be
+// there, and where it is the runtime's its time cannot be put back.
+func forget(t *layer.Table, before *tree.View, dir string) {
+	n := t.Lookup(dir)
+	if n == nil || n.Inode == nil || !n.IsDir() || n.Len() > 0 {
+		return
+	}
+	f, err := before.Exact(dir)
+	if err != nil || f.IsDir() && !n.Opaque && sameRights(n.Inode, f.Inode) {
+		prune(t, dir)
+	}
+}
+
+// sameRights compares directories but for their times.
+func sameRights(a, b *layer.Inode) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
 // prune forgets what a table says of name and below.

@@ -11,13 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// paths is what can be asked about a directory while symlinks are resolved in it.
+type paths interface {
+	// names lists a directory in no order, "" being the top.
+	names(p string) ([]string, error)
+	// link returns what the symlink at p says, "" if it is none. No symlink on
+	// the way is followed.
+	link(p string) (string, error)
+}
+
 // includes returns the include patterns with the follow paths worked in, as
 // fsutil does it.
-func (r *root) includes(f Filter) ([]string, error) {
+func includes(in paths, f Filter) ([]string, error) {
 	if len(f.Follow) == 0 {
 		return f.Include, nil
 	}
-	res := &resolver{root: r, seen: make(map[string]bool)}
+	res := &resolver{in: in, seen: make(map[string]bool)}
 	for _, p := range f.Follow {
 		if err := res.add(p); err != nil {
 			return nil, err
@@ -36,7 +45,7 @@ func (r *root) includes(f Filter) ([]string, error) {
 
 // resolver collects paths and the targets of the symlinks on their way.
 type resolver struct {
-	root *root
+	in   paths
 	seen map[string]bool
 }
 
@@ -72,7 +81,7 @@ func (r *resolver) targets(p string) ([]string, error) {
 		return r.target(p)
 	}
 	dir := path.Dir(p)
-	names, err := r.root.names(strings.TrimPrefix(dir, "."))
+	names, err := r.in.names(strings.TrimPrefix(dir, "."))
 	if err != nil {
 		return nil, unlessMissing(err)
 	}
@@ -95,12 +104,8 @@ func (r *resolver) target(p string) ([]string, error) {
 	if p == "." || p == ".." || strings.HasPrefix(p, "../") {
 		return nil, nil
 	}
-	st, err := r.root.lstat(p)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		return nil, unlessMissing(err)
-	}
-	link, err := r.root.readlink(p)
-	if err != nil {
+	link, err := r.in.link(p)
+	if err != nil || link == "" {
 		return nil, unlessMissing(err)
 	}
 	if path.IsAbs(link) {

@@ -82,7 +82,7 @@ func (c *gitClient) download(ctx context.Context, r *repository, choose func(*pa
 	want := r.target.object
 	caps := s.refs.Capabilities
 	if r.target.advertised || caps.Supports(capability.AllowReachableSHA1InWant) || caps.Supports(capability.AllowTipSHA1InWant) {
-		err := c.pull(ctx, r, s, 1, want)
+		err := c.pull(ctx, r, s, c.depth(r), want)
 		if err == nil && r.has(want) {
 			return nil
 		}
@@ -105,6 +105,17 @@ func (c *gitClient) download(ctx context.Context, r *repository, choose func(*pa
 		return fmt.Errorf("fetch %s: no branch or tag has the commit %s", r.url, want)
 	}
 	return nil
+}
+
+// depth is how much of the history of r is wanted. That of submodules never is.
+func (c *gitClient) depth(r *repository) int {
+	switch {
+	case c.Depth == 0 || r.url != c.main:
+		return 1
+	case c.Depth < 0:
+		return 0
+	}
+	return c.Depth
 }
 
 // tips are the ends of all branches and tags.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -103,6 +104,24 @@ func (c *gitClient) httpClient() *http.Client {
 	return hc
 }
 
+// ErrDenied is in the chain of errors about repositories that want credentials,
+// or others.
+var ErrDenied = errors.New("access denied")
+
+// denied and notThere say what kind of error they hold, and add no words.
+type denied struct{ err error }
+
+func (e *denied) Error() string   { return e.err.Error() }
+func (e *denied) Unwrap() []error { return []error{ErrDenied, e.err} }
+
+type notThere struct{ err error }
+
+func (e *notThere) Error() string   { return e.err.Error() }
+func (e *notThere) Unwrap() []error { return []error{fs.ErrNotExist, e.err} }
+
+// isRefused tells whether an ssh server took none of the keys. There is no type for that.
+func isRefused(err error) bool { return strings.Contains(err.Error(), "ssh: unable to authenticate") }
+
 // wordGit says what an error of go-git is about, and whether it may pass.
 func wordGit(u gitURL, err error) error {
 	if err == nil {
@@ -118,6 +137,10 @@ func wordGit(u gitURL, err error) error {
 	switch {
 	case ud != nil && bytes.Contains(ud.Data, []byte("object-format=sha256")):
 		err = errSHA256 // go-git falls over the first hash
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), isRefused(err):
+		err = &denied{err}
+	case errors.Is(err, transport.ErrRepositoryNotFound):
+		err = &notThere{err}
 	case errors.As(err, &he):
 		when = passes(he.StatusCode())
 	case errors.Is(err, io.ErrUnexpectedEOF), isNetwork(err):
@@ -176,7 +199,7 @@ func (c *gitClient) target(refs *packp.AdvRefs) (target, error) {
 		if name == "" {
 			name = "HEAD"
 		}
-		return target{}, fmt.Errorf("fetch %s: the repository has no ref %q", c.main, name)
+		return target{}, &notThere{fmt.Errorf("fetch %s: the repository has no ref %q", c.main, name)}
 	}
 	if t.commit.IsZero() && !c.promised(t.object) || !t.commit.IsZero() && !c.promised(t.object, t.commit) {
 		return target{}, &ChecksumError{Name: c.main.String() + "#" + c.Ref, Want: c.Checksum, Got: t.object.String()}

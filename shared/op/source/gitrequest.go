@@ -27,6 +27,9 @@ type GitRequest struct {
 	SkipSubmodules bool
 	// FetchByCommit takes the commit Checksum, whatever Ref is by now.
 	FetchByCommit bool
+	// Depth is how many commits of the history are fetched; 0 is one, a negative
+	// number all. What is checked out is the same.
+	Depth int
 	// CommitTime gives everything the time of the commit instead of Now.
 	CommitTime bool
 	// AuthToken and AuthHeader are the IDs of secrets, tried with ".<host>"
@@ -111,6 +114,12 @@ func (u gitURL) withUser() string {
 	bare := u
 	bare.user = nil
 	return strings.Replace(bare.String(), "://", "://"+u.user.String()+"@", 1)
+}
+
+// Validate tells what is wrong with the request, nil if nothing is. Nobody is asked.
+func (r *GitRequest) Validate() error {
+	_, err := r.check()
+	return err
 }
 
 // check validates what has meaning before anything is fetched.

@@ -64,12 +64,21 @@ type HTTPInfo struct {
 
 // StatusError is an answer that is no success.
 type StatusError struct {
-	URL  string // without user information
-	Code int
+	URL    string // without user information
+	Code   int
+	Detail string // what the server says about it, if anything
 }
 
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("fetch %s: %d %s", e.URL, e.Code, http.StatusText(e.Code))
+	text := fmt.Sprintf("fetch %s: %d %s", e.URL, e.Code, http.StatusText(e.Code))
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	return text
+}
+
+func errNotHTTP(raw string) error {
+	return fmt.Errorf("fetch %s: not an http or https URL", bare(raw))
 }
 
 // HTTP fetches a file into a table that holds nothing else. What fails for a
@@ -78,7 +87,7 @@ func (e *StatusError) Error() string {
 func HTTP(ctx context.Context, c *http.Client, r HTTPRequest) (*layer.Table, HTTPInfo, error) {
 	u, err := url.Parse(r.URL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, HTTPInfo{}, fmt.Errorf("fetch %s: not an http or https URL", bare(r.URL))
+		return nil, HTTPInfo{}, errNotHTTP(r.URL)
 	}
 	f := &fetch{HTTPRequest: r, url: u, client: careful(c)}
 	if err := f.authorize(); err != nil {
@@ -135,16 +144,9 @@ func (f *fetch) authorize() error {
 
 // once makes one attempt.
 func (f *fetch) once(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
+	req, err := f.request(ctx)
 	if err != nil {
-		return fmt.Errorf("fetch %s: not an http or https URL", bare(f.URL))
-	}
-	req.Header.Set("User-Agent", "strake")
-	for k, v := range f.Header {
-		req.Header.Set(k, v)
-	}
-	if f.authorization != "" {
-		req.Header.Set("Authorization", f.authorization)
+		return err
 	}
 	resp, err := f.client.Do(req)
 	if err != nil {
@@ -163,6 +165,22 @@ func (f *fetch) once(ctx context.Context) error {
 		return fmt.Errorf("fetch %s: %d bytes: more than the limit of %d", bare(f.URL), resp.ContentLength, f.MaxBytes)
 	}
 	return f.save(resp.Body)
+}
+
+// request makes the request.
+func (f *fetch) request(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
+	if err != nil {
+		return nil, errNotHTTP(f.URL)
+	}
+	req.Header.Set("User-Agent", "strake")
+	for k, v := range f.Header {
+		req.Header.Set(k, v)
+	}
+	if f.authorization != "" {
+		req.Header.Set("Authorization", f.authorization)
+	}
+	return req, nil
 }
 
 // save writes the content to the spool directory, looking at it on its way.

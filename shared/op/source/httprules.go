@@ -32,6 +32,11 @@ func careful(c *http.Client) *http.Client {
 	own := out.CheckRedirect
 	out.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		from, to := via[len(via)-1].URL, req.URL
+		if first := via[0].URL; to.Scheme != first.Scheme || to.Host != first.Host {
+			// net/http would take the credentials along to another port.
+			req.Header.Del("Authorization")
+			req.Header.Del("Cookie")
+		}
 		switch {
 		case from.Scheme == "https" && to.Scheme != "https":
 			return &redirectError{bare(to.String()), "would leave https"}
@@ -62,6 +67,16 @@ type mayPass struct {
 
 func (e *mayPass) Error() string { return e.err.Error() }
 func (e *mayPass) Unwrap() error { return e.err }
+
+// ErrUnavailable is in the chain of errors about servers that did not answer, or
+// answered that something is wrong with them, each time they were asked.
+var ErrUnavailable = errors.New("unavailable")
+
+// unavailable is what was tried again in vain.
+type unavailable struct{ err error }
+
+func (e *unavailable) Error() string   { return e.err.Error() }
+func (e *unavailable) Unwrap() []error { return []error{ErrUnavailable, e.err} }
 
 // passes tells whether a status may be another one soon.
 func passes(status int) bool {
@@ -105,8 +120,11 @@ func again(ctx context.Context, try func(context.Context) error) error {
 		if !ok {
 			return err
 		}
-		if !p.when || n == attempts {
+		switch {
+		case !p.when:
 			return p.err
+		case n == attempts:
+			return &unavailable{p.err}
 		}
 		wait := pause/2 + rand.N(pause)
 		if s, err := strconv.Atoi(p.after); err == nil && s > 0 {

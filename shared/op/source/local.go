@@ -38,7 +38,7 @@ func local(ctx context.Context, dir string, f Filter) (*layer.Table, error) {
 	if err := unix.Fstat(int(r.f.Fd()), &st); err != nil {
 		return nil, err
 	}
-	include, err := r.includes(f)
+	include, err := includes(r, f)
 	if err != nil {
 		return nil, err
 	}

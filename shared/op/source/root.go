@@ -104,6 +104,15 @@ func (r *root) readlink(p string) (string, error) {
 	return target, err
 }
 
+// link implements paths.
+func (r *root) link(p string) (string, error) {
+	st, err := r.lstat(p)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return "", err
+	}
+	return r.readlink(p)
+}
+
 // in opens the directory that p lies in.
 func (r *root) in(p string, do func(dir int, name string) error) error {
 	parent, name := "", p

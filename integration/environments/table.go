@@ -1,0 +1,85 @@
+package environments
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// Times are how long builds took, by environment and Dockerfile, with the official image; "" is the reference.
+type Times map[string]map[string]time.Duration
+
+// Add notes one.
+func (t Times) Add(env, dockerfile string, took time.Duration) {
+	if t[env] == nil {
+		t[env] = map[string]time.Duration{}
+	}
+	t[env][dockerfile] = took
+}
+
+// begin and end are the lines between which a document has the table.
+const (
+	begin = "<!-- written by make environments -->"
+	end   = "<!-- end -->"
+)
+
+// dockerfiles are the columns of times.
+func dockerfiles() []string { return []string{"quick", "apt", "npm", "golang"} }
+
+// Row is an environment's line in the table, without times.
+func Row(e Environment) string {
+	return fmt.Sprintf("| %s | %s | %s | %s |", e.Name, e.What, e.Official, e.Foreign)
+}
+
+// String is an expectation in a word or two.
+func (e Expectation) String() string {
+	switch {
+	case e.Not:
+		return "–"
+	case e.Refused():
+		return "no `RUN`"
+	}
+	return e.View + ", " + e.Identity
+}
+
+// Table is the whole of it. Seconds are those of the official image, relative to a privileged container's.
+func Table(times Times) string {
+	var b strings.Builder
+	b.WriteString("| name | container | official image | other image |")
+	for _, d := range dockerfiles() {
+		fmt.Fprintf(&b, " %s |", d)
+	}
+	b.WriteString("\n| --- | --- | --- | --- |" + strings.Repeat(" --- |", len(dockerfiles())) + "\n")
+	for _, e := range All() {
+		b.WriteString(Row(e))
+		for _, d := range dockerfiles() {
+			fmt.Fprintf(&b, " %s |", ratio(times[e.Name][d], times[""][d]))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func ratio(took, reference time.Duration) string {
+	if took == 0 || reference == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f", took.Seconds()/reference.Seconds())
+}
+
+// WriteTable puts the table into a document.
+func WriteTable(document string, times Times) error {
+	content, err := os.ReadFile(document)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := bytes.Cut(content, []byte(begin+"\n"))
+	_, after, closed := bytes.Cut(rest, []byte(end))
+	if !ok || !closed {
+		return fmt.Errorf("%s has no place for the table, between %q and %q", document, begin, end)
+	}
+	out := bytes.Join([][]byte{before, []byte(begin + "\n\n" + Table(times) + "\n" + end), after}, nil)
+	return os.WriteFile(document, out, 0o644)
+}
