@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
 
 	"github.com/strake-build/strake/shared/build"
+	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/environment"
 	"github.com/strake-build/strake/shared/fakeroot"
 	"github.com/strake-build/strake/shared/sandbox"
@@ -29,7 +31,9 @@ func (p *parser) isolation() build.Isolation {
 			p.fail("--overlay-memory %s: not a number of bytes, like 2g", size)
 		}
 	}
-	i.Keep = p.kept()
+	// They are read before the first step, and not again.
+	i.Hide = slices.DeleteFunc(shared.CredentialFiles(os.Environ()), func(f string) bool { return !lstatOK(f) })
+	i.Keep = append(p.kept(), i.Hide...)
 	return i
 }
 

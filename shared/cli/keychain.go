@@ -30,6 +30,10 @@ type Environment struct {
 	Notice func(line string)
 }
 
+// CredentialFiles are the config files that Keychain reads, whether they are
+// there or not.
+func CredentialFiles(environ []string) []string { return variables(environ).configFiles() }
+
 // helpers are what --credential-helpers may name, in the order of kaniko.
 func helpers() []string {
 	return []string{"env", cloud.Google, cloud.Amazon, cloud.Azure, "gitlab"}

@@ -72,6 +72,10 @@ func (r *Root) Guard(hidden ...string) (*Guard, error) {
 		return err
 	}
 	for _, p := range hidden {
+		// By its real place: links in the root may have lost their targets when it is to be restored.
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(p)); err == nil {
+			p = filepath.Join(dir, filepath.Base(p))
+		}
 		if err := add(&g.hidden, p, true); err != nil {
 			return nil, errors.Join(err, g.Close())
 		}

@@ -40,10 +40,10 @@ type Root struct {
 	home string // the directory of the builder's program
 	// links are the names in the root that lead into dir, where dir is not the root.
 	links []string
-	kept []string
-	lock *os.File
-	dirt *dirt
-	next int
+	kept  []string
+	lock  *os.File
+	dirt  *dirt
+	next  int
 }
 
 // Options says where the root is and what in it is not a stage's.

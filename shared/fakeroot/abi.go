@@ -20,6 +20,9 @@ type trap struct {
 	stat   func(*unix.Statx_t) []byte // struct stat, if it is not nativeStat's
 }
 
+// executes tells whether the call executes a program.
+func (t *trap) executes() bool { return t.name == "execve" || t.name == "execveat" }
+
 // args says where the arguments of the handler come from.
 type args []source
 

@@ -60,6 +60,7 @@ type service struct {
 	abis     []*abi
 	threads  map[int]*thread
 	started  bool // the first process is known
+	executed bool // it has begun to execute its program
 	divided  bool // some process may have threads that are different users
 	oddUmask bool // some process takes rights from owners by its umask
 	roots    roots
@@ -170,6 +171,12 @@ func (v *service) answer(n *notification) answer {
 		if err != nil || t.tgid == v.pid { // gone, or the builder's own thread
 			return pass
 		}
+		if !v.executed && !k.executes() {
+			// The builder's own part of the first process: it gives up rights for good, and enters its root.
+			v.roots.epoch++
+			return pass
+		}
+		v.executed = true
 		v.stats.ByName[k.name]++
 		c := call{s: v, n: n, t: t, trap: k}
 		k.arguments(&c)

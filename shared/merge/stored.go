@@ -42,7 +42,7 @@ func (i *storedImage) RawManifest() ([]byte, error)        { return i.n.raw, nil
 func (i *storedImage) MediaType() (types.MediaType, error) { return i.n.mediaType(), nil }
 func (i *storedImage) RawConfigFile() ([]byte, error)      { return i.n.small(i.ctx, i.m.Config) }
 func (i *storedImage) Manifest() (*v1.Manifest, error)     { return i.m, nil }
-func (n node) mediaType() types.MediaType { return typeOfDescriptor(n.desc, n.raw) }
+func (n node) mediaType() types.MediaType                  { return typeOfDescriptor(n.desc, n.raw) }
 
 func typeOfDescriptor(d v1.Descriptor, raw []byte) types.MediaType {
 	if d.MediaType != "" {

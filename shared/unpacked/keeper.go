@@ -80,7 +80,7 @@ type note struct {
 
 // suffixOf marks what is right for one stack of layers only: a layer that speaks of
 // directories or files in those below it.
-func suffixOf(chain v1.Hash) string { return "-" + chain.Hex[:16] }
+func suffixOf(chain v1.Hash) string { return "-" + chain.Hex[:min(16, len(chain.Hex))] }
 
 // Keep makes what is missing of the layers of an image, the bottom first.
 func (k *Keeper) Keep(ctx context.Context, blobs []layer.Blob) error {
