@@ -138,8 +138,10 @@ func TestCachePairs(t *testing.T) {
 		{"ENV above COPY", "FROM BASE\nENV A=1\nCOPY file /x\n", replace("A=1", "A=2"), "h"},
 		{"ENV below RUN", "FROM BASE\nRUN echo x\nENV A=1\n", replace("A=1", "A=2"), "h"},
 		{"ENV cut otherwise", "FROM BASE\nENV A=1B C=2\nRUN echo x\n", replace("A=1B C=2", "A=1 BC=2"), "M"},
-		{"what is only in the config", "FROM BASE\nLABEL a=1\nEXPOSE 80\nCMD [\"a\"]\nVOLUME /v\nSTOPSIGNAL 9\nRUN echo x\n",
-			replace("LABEL a=1\nEXPOSE 80\nCMD [\"a\"]\nVOLUME /v\nSTOPSIGNAL 9", "LABEL b=1\nEXPOSE 81\nCMD [\"b\"]\nVOLUME /w\nSTOPSIGNAL 10"), "h"},
+		{
+			"what is only in the config", "FROM BASE\nLABEL a=1\nEXPOSE 80\nCMD [\"a\"]\nVOLUME /v\nSTOPSIGNAL 9\nRUN echo x\n",
+			replace("LABEL a=1\nEXPOSE 80\nCMD [\"a\"]\nVOLUME /v\nSTOPSIGNAL 9", "LABEL b=1\nEXPOSE 81\nCMD [\"b\"]\nVOLUME /w\nSTOPSIGNAL 10"), "h",
+		},
 
 		// Instructions.
 		{"command", "FROM BASE\nRUN echo 1\nRUN echo x >/x\n", replace("RUN echo 1", "RUN echo 2"), "Mc"},
@@ -263,8 +265,10 @@ func TestCachePairs(t *testing.T) {
 		{"bind mount, that file", "FROM BASE\nRUN --mount=target=/c,source=dir cat /c/x >/x\n", put("dir/x", "z"), "M"},
 		{"bind mount, another file", "FROM BASE\nRUN --mount=target=/c,source=dir cat /c/x >/x\n", put("other", "z"), "h"},
 		{"bind mount of the whole context", "FROM BASE\nRUN --mount=target=/c cat /c/file >/x\n", put("other", "z"), "M"},
-		{"bind mount, times only", "FROM BASE\nRUN --mount=target=/c,source=dir cat /c/x >/x\n",
-			onContext("dir/x", func(p string) error { return os.Chtimes(p, time.Unix(1, 0), time.Unix(2, 0)) }), "h"},
+		{
+			"bind mount, times only", "FROM BASE\nRUN --mount=target=/c,source=dir cat /c/x >/x\n",
+			onContext("dir/x", func(p string) error { return os.Chtimes(p, time.Unix(1, 0), time.Unix(2, 0)) }), "h",
+		},
 		{"bind mount from a stage, another file", "FROM BASE AS s\nRUN mkdir /d; echo 1 >/d/1; echo 2 >/2\nFROM BASE\nRUN --mount=from=s,source=/d,target=/m cat /m/1 >/1\n", replace("echo 2", "echo 3"), "Mc"},
 		{"bind mount becomes writable", "FROM BASE\nRUN --mount=target=/c true\n", replace("=/c", "=/c,rw"), "M"},
 		{"network", "FROM BASE\nRUN echo x\n", replace("RUN", "RUN --network=none"), "M"},

@@ -29,8 +29,6 @@ type way struct {
 	source func(t *testing.T, sub string) buildcontext.Source
 	means  buildcontext.Means
 	once   bool
-	// plain contexts have no links: git knows no hard links
-	plain bool
 }
 
 // everyWay puts the same context everywhere.

@@ -18,8 +18,12 @@ var errNo = errors.New("not allowed")
 func choices(works ...string) *environment.Report {
 	r := &environment.Report{UIDs: 1}
 	for _, c := range []environment.Choice{
-		{View: "overlay", Identity: "real"}, {View: "bind", Identity: "real"}, {View: "bind", Identity: "emulated"},
-		{View: "inplace", Identity: "real"}, {View: "inplace", Identity: "emulated"}, {View: "chroot", Identity: "real"},
+		{View: "overlay", Identity: "real"},
+		{View: "bind", Identity: "real"},
+		{View: "bind", Identity: "emulated"},
+		{View: "inplace", Identity: "real"},
+		{View: "inplace", Identity: "emulated"},
+		{View: "chroot", Identity: "real"},
 	} {
 		c.Err = errNo
 		for _, w := range works {

@@ -1,9 +1,10 @@
 package registry
 
 import (
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"net/url"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // Hurry makes pauses and limits short enough for tests.

@@ -225,8 +225,10 @@ func (w *world) building(ctx context.Context) error {
 		{"first RUN, warm", []string{"--offline", "--cache-dir", filepath.Join(w.dir, "out-plain")}},
 		{"first RUN, warm and unpacked", []string{"--offline", "--cache-dir", filepath.Join(w.dir, "out-unpacked")}},
 	} {
-		args := append([]string{w.executor, "--context", filepath.Join(w.dir, "context"), "--no-push", "--log-format", "text",
-			"--kaniko-dir", filepath.Join(w.dir, "own")}, way.args...)
+		args := append([]string{
+			w.executor, "--context", filepath.Join(w.dir, "context"), "--no-push", "--log-format", "text",
+			"--kaniko-dir", filepath.Join(w.dir, "own"),
+		}, way.args...)
 		err := w.median(way.name, func() (time.Duration, error) { return firstRun(ctx, args) })
 		if err != nil {
 			return err

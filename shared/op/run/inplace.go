@@ -138,8 +138,10 @@ func (r *inPlaceRoot) faithful() error {
 		if err != nil || !f.IsDir() || underAny(name, lent) || len(r.view.ReadDir(f)) == 0 {
 			continue
 		}
-		return &Unsupported{"the image has files in /" + name,
-			"in place a step cannot see them, since the builder's container has something of its own there; mount that elsewhere, or run the builder where --isolation=overlay works"}
+		return &Unsupported{
+			"the image has files in /" + name,
+			"in place a step cannot see them, since the builder's container has something of its own there; mount that elsewhere, or run the builder where --isolation=overlay works",
+		}
 	}
 	for _, f := range r.view.ReadDir(r.view.Root()) {
 		if !r.roots.Root.Shows(f.Path) {
@@ -152,9 +154,11 @@ func (r *inPlaceRoot) faithful() error {
 // unseen refuses a name in the root that no step could find.
 func unseen(name string) error {
 	top, _, _ := strings.Cut(name, "/")
-	return &Unsupported{"the directory or file /" + top,
+	return &Unsupported{
+		"the directory or file /" + top,
 		"the container runtime has closed the builder's root directory to its user, where there is no link of that name; " +
-			"make an image from the builder's with such a link (see the documentation), or run the builder as root or where --isolation=overlay works"}
+			"make an image from the builder's with such a link (see the documentation), or run the builder as root or where --isolation=overlay works",
+	}
 }
 
 func underAny(name string, dirs []string) bool {
