@@ -62,7 +62,7 @@ func NewBed(ctx context.Context, kit *testkit.Kit) (*Bed, error) {
 			if err != nil {
 				return nil, err
 			}
-			return Unpack(ctx, images[0], filepath.Join(b.dir, name))
+			return Unpack(ctx, images[0], filepath.Join(b.dir, "roots", name))
 		})
 	}
 	b.official, b.debug = from("executor"), from("executor-debug")

@@ -151,7 +151,7 @@ func TestTable(t *testing.T) {
 		"srv/shared":            {Mode: 0o3770, UID: 1234, GID: 77},
 		"opt/g":                 {Mode: 0o644, UID: 4242, GID: 4343},
 		"work/a":                {Mode: 0o644, UID: 7, GID: 8},
-		"work":                  {Mode: 0o750},
+		"work":                  {Mode: 0o755}, // COPY copies what is in a directory, not the directory
 		"app/a":                 {Mode: 0o640, UID: 1234, GID: 77},
 		"opt/from-mount":        {Mode: 0o644},
 		"usr/share/debconf/new": {Mode: 0o644},

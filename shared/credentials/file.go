@@ -44,10 +44,16 @@ func (s Sources) inline() ([]entry, error) {
 
 func (s Sources) file(path string) ([]entry, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, os.ErrPermission):
+		// Another user's home, as HOME often is in a container that runs as any user.
+		if s.Notice != nil {
+			s.Notice(fmt.Sprintf("credentials: %v: passed over", err))
+		}
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrSources, err)
 	}
 	defer f.Close()
