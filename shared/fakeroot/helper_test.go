@@ -228,7 +228,7 @@ func emulate(t testing.TB, o order) report {
 		t.Fatal(err)
 	}
 	defer rd.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--no-new-privs", helperBinary(t))
 	cmd.Env = append(os.Environ(), helperEnv+"=1")
