@@ -1,6 +1,7 @@
 package disposable
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -102,4 +103,77 @@ func (r *Root) etc() ([]string, error) {
 		}
 	}
 	return list, nil
+}
+
+// skeleton is what the image has in the directory that its links lead to.
+type skeleton []bone
+
+// bone is a directory or a symlink there.
+type bone struct {
+	name string
+	mode fs.FileMode
+	to   string // of a symlink
+}
+
+// bones notes the skeleton while nothing has been done to it yet. Where stages
+// are put into that directory it is theirs, and there is none.
+func (r *Root) bones() error {
+	dir := filepath.Join(r.home, linked)
+	if r.links != nil {
+		return nil
+	}
+	places, err := r.mounts(dir)
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(dir, func(abs string, e fs.DirEntry, err error) error {
+		name, _ := below(abs, dir)
+		switch {
+		case err != nil || name == "":
+			return err
+		case places.Reserved(name) && e.IsDir():
+			return filepath.SkipDir
+		case e.IsDir():
+			info, err := e.Info()
+			if err != nil {
+				return err
+			}
+			r.skeleton = append(r.skeleton, bone{name: name, mode: info.Mode()})
+		case e.Type() == fs.ModeSymlink:
+			to, err := os.Readlink(abs)
+			if err != nil {
+				return err
+			}
+			r.skeleton = append(r.skeleton, bone{name: name, to: to})
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look at the image's own directories: %w", err)
+	}
+	return nil
+}
+
+// leave puts back what a runtime walks through when it starts the container once
+// more: it makes the directories that it misses on the way to a mount itself, as
+// root, and no stage of an ordinary user's could be put into those. What the last
+// stage has there, and links as well, is passed over.
+func (r *Root) leave() error {
+	for _, b := range r.skeleton {
+		at := filepath.Join(r.home, linked, b.name)
+		var err error
+		if b.to != "" {
+			err = os.Symlink(b.to, at)
+		} else if err = os.MkdirAll(at, b.mode.Perm()); err == nil {
+			err = os.Chmod(at, b.mode)
+		}
+		if err == nil && filepath.Dir(b.name) == "." {
+			err = os.Symlink(at, filepath.Join(r.top, b.name))
+		}
+		// Only what is ours, or gone, can be put right.
+		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("leave the root filesystem as the next start of the container needs it: %w", err)
+		}
+	}
+	return nil
 }

@@ -41,9 +41,11 @@ type Root struct {
 	// links are the names in the root that lead into dir, where dir is not the root.
 	links []string
 	kept  []string
-	lock  *os.File
-	dirt  *dirt
-	next  int
+	// skeleton is what the image has where its links lead.
+	skeleton skeleton
+	lock     *os.File
+	dirt     *dirt
+	next     int
 }
 
 // Options says where the root is and what in it is not a stage's.
@@ -100,6 +102,9 @@ func Open(ctx context.Context, o Options, waiting func()) (*Root, error) {
 		return nil, err
 	}
 	err = r.examine()
+	if err == nil {
+		err = r.bones()
+	}
 	if err == nil {
 		err = r.begin()
 	}
@@ -227,5 +232,5 @@ func (r *Root) take(ctx context.Context, waiting func()) error {
 // Close gives the root to the next build with the last stage in it, which that
 // removes; what was put aside is removed now.
 func (r *Root) Close() error {
-	return errors.Join(os.RemoveAll(filepath.Join(r.home, stages)), r.lock.Close())
+	return errors.Join(os.RemoveAll(filepath.Join(r.home, stages)), r.leave(), r.lock.Close())
 }

@@ -220,6 +220,42 @@ func TestLinks(t *testing.T) {
 	})
 }
 
+// TestStartedAgain has an image whose links were replaced by a stage that lacks
+// what they led to: they are there again when the runtime starts the container
+// anew, however the step has dealt with where they lead.
+func TestStartedAgain(t *testing.T) {
+	dir, o := newRoot(t)
+	stage := filepath.Join(dir, "kaniko/root")
+	for _, d := range []string{"var", "run/secrets"} {
+		check(t, os.MkdirAll(filepath.Join(stage, d), 0o777))
+	}
+	check(t, os.Chmod(filepath.Join(stage, "run"), 0o1777|os.ModeSticky))
+	check(t, os.Symlink("/run", filepath.Join(stage, "var/run")))
+	for _, name := range []string{"var", "run", "usr"} {
+		check(t, os.Symlink(filepath.Join(stage, name), filepath.Join(dir, name)))
+	}
+	r := open(t, o)
+	if _, err := os.Lstat(filepath.Join(dir, "var")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the link is in the stage's way: %v", err)
+	}
+	write(t, dir, "run/of-the-stage", "")
+	check(t, os.RemoveAll(stage))
+	check(t, r.Close())
+	if to, err := os.Readlink(filepath.Join(dir, "var")); to != filepath.Join(stage, "var") {
+		t.Errorf("var leads to %q, %v", to, err)
+	}
+	if to, err := os.Readlink(filepath.Join(dir, "var/run")); to != "/run" {
+		t.Errorf("var/run leads to %q, %v", to, err)
+	}
+	if fi, err := os.Stat(filepath.Join(stage, "run")); err != nil || fi.Mode() != 0o777|fs.ModeDir|fs.ModeSticky {
+		t.Errorf("run is %v, %v", fi.Mode(), err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "run/of-the-stage")); err != nil {
+		t.Errorf("the last stage is gone: %v", err)
+	}
+	open(t, o) // the links are no foreign files
+}
+
 // asUser runs f as user 1000, on a thread that ends with it.
 func asUser(t *testing.T, f func()) {
 	t.Helper()

@@ -7,7 +7,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strake-build/strake/shared/disposable"
 	"github.com/strake-build/strake/shared/layer"
@@ -197,6 +201,9 @@ func (r *inPlaceRoot) fitDir(to, from *layer.Node, dir string) error {
 			if err := r.fitDir(d, c, name); err != nil {
 				return err
 			}
+			if err := r.enterable(d, name); err != nil {
+				return err
+			}
 			to.Set(d)
 		}
 	}
@@ -204,6 +211,27 @@ func (r *inPlaceRoot) fitDir(to, from *layer.Node, dir string) error {
 		return r.hide(to, dir)
 	}
 	return nil
+}
+
+// enterable refuses a layer that has files for a directory which the runtime made,
+// as root, on the way to a mount, while we are somebody else.
+func (r *inPlaceRoot) enterable(d *layer.Node, name string) error {
+	if !slices.ContainsFunc(d.Children(), func(c *layer.Node) bool { return !r.places.Anchored(join(name, c.Name)) }) {
+		return nil
+	}
+	full := filepath.Join(r.roots.Root.Dir(), name)
+	var st unix.Stat_t
+	if err := unix.Stat(full, &st); err != nil || int(st.Uid) == os.Geteuid() {
+		return nil //nolint:nilerr // it will be made, or can be opened
+	}
+	if unix.Faccessat(unix.AT_FDCWD, full, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil {
+		return nil
+	}
+	return &Unsupported{
+		"the image has files in /" + name,
+		"there the container runtime has made a directory of its own, for what is mounted below, which user " + strconv.Itoa(os.Geteuid()) + " cannot write to; " +
+			"mount that elsewhere, or, if a build was killed in this container, start a new one",
+	}
 }
 
 // hide says of what is in an anchored directory that it is gone.
