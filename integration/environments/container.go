@@ -84,6 +84,8 @@ type Run struct {
 	Stdout string
 	Stderr string
 	Wall   time.Duration
+	// CPU is the processor time of all that ran, which says more than Wall on a machine that does other things as well.
+	CPU time.Duration
 }
 
 // Run runs a command as the container's first process. env comes after the image's.
@@ -112,6 +114,9 @@ func (c *Container) Run(ctx context.Context, argv []string, env ...string) (Run,
 	start := time.Now()
 	err = cmd.Run()
 	run := Run{Stdout: stdout.String(), Stderr: stderr.String(), Wall: time.Since(start)}
+	if cmd.ProcessState != nil {
+		run.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
 	if _, ok := errors.AsType[*exec.ExitError](err); ok {
 		run.Code, err = cmd.ProcessState.ExitCode(), nil
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Times are how long builds took, by environment and Dockerfile, with the official image; "" is the reference.
+// Times are the processor time that builds took, by environment and Dockerfile, with the official image; "" is the reference.
 type Times map[string]map[string]time.Duration
 
 // Add notes one.
@@ -44,7 +44,7 @@ func (e Expectation) String() string {
 	return e.View + ", " + e.Identity
 }
 
-// Table is the whole of it. Seconds are those of the official image, relative to a privileged container's.
+// Table is the whole of it. Figures are those of the official image, relative to a privileged container's.
 func Table(times Times) string {
 	var b strings.Builder
 	b.WriteString("| name | container | official image | other image |")
