@@ -150,10 +150,11 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 		Mirrors:                 given(x, "registry-mirror"), Maps: given(x, "registry-map"),
 		SkipDefaultFallback: x.Bool("skip-default-registry-fallback"),
 		Certificates:        certs, ClientCerts: clientCerts, UserAgent: userAgent(os.Getenv("UPSTREAM_CLIENT_TYPE")),
-		HTTP1:  x.Bool("registry-http1"),
-		Notice: func(line string) { c.log.Warn().Msg(line) },
+		HTTP1:        x.Bool("registry-http1"),
+		LayerRetries: x.Int("image-fs-extract-retry"),
+		Notice:       func(line string) { c.log.Warn().Msg(line) },
 	}
-	if n := max(x.Int("image-download-retry"), x.Int("image-fs-extract-retry")); n > 0 {
+	if n := x.Int("image-download-retry"); n > 0 {
 		o.Retries = registry.DefaultRetries + n
 	}
 	client, err := registry.New(o)

@@ -159,13 +159,18 @@ func auth(ts *testscript.TestScript, neg bool, args []string) {
 	host(ts, "REGISTRY").Require(registrytest.Auth{User: args[0], Password: args[1]})
 }
 
-// fault METHOD PATH STATUS TIMES [BODY] has $REGISTRY answer so.
+// fault METHOD PATH STATUS TIMES [BODY] has $REGISTRY answer so; reset for STATUS breaks off the body.
 func fault(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, !neg && (len(args) == 4 || len(args) == 5), "fault METHOD PATH STATUS TIMES [BODY]")
-	status, err1 := strconv.Atoi(args[2])
-	times, err2 := strconv.Atoi(args[3])
-	ts.Check(errors.Join(err1, err2))
-	f := registrytest.Fault{Method: args[0], Path: args[1], Status: status, Times: times}
+	need(ts, !neg && (len(args) == 4 || len(args) == 5), "fault METHOD PATH STATUS|reset TIMES [BODY]")
+	times, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	f := registrytest.Fault{Method: args[0], Path: args[1], Times: times}
+	if args[2] == "reset" {
+		f.Reset, f.ResetAt = true, 10 // in the body
+	} else {
+		f.Status, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
 	if len(args) == 5 {
 		f.Body = args[4]
 	}

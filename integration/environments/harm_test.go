@@ -119,26 +119,37 @@ RUN i=0; while [ $i -lt 300 ]; do i=$((i+1)); mkdir /srv/made/d$i; echo $i > /sr
 // script is a container with a shell, a context of one Dockerfile, and the names for its builds.
 func scripted(t *testing.T, env Environment) (*Container, func(ref string) string) {
 	t.Helper()
-	c := bed.Shell(t, env)
+	return scriptedIn(t, bed.Shell(t, env), false)
+}
+
+func scriptedIn(t *testing.T, c *Container, foreign bool) (*Container, func(ref string) string) {
+	t.Helper()
 	dir := Context(t, c, "testdata/quick")
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(small), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return c, func(ref string) string {
-		return strings.Join(bed.Command(c, false, ref, "--reproducible"), " ")
+		return strings.Join(bed.Command(c, foreign, ref, "--reproducible"), " ")
 	}
 }
 
-// TestTwiceInOneContainer builds one after the other; where each step has a root of its own, at once as well.
+// TestTwiceInOneContainer builds one after the other in place; where each step has a root of its own, at once.
 func TestTwiceInOneContainer(t *testing.T) {
-	officially(t, func(t *testing.T, env Environment) {
-		c, command := scripted(t, env)
+	keep := func(env Environment, r root) bool {
+		return stands(env) && !r.want.Refused() && (!r.foreign || r.want.View == "chroot")
+	}
+	each(t, keep, func(t *testing.T, env Environment, r root) {
+		container, shell := bed.Shell, "/busybox/sh"
+		if r.foreign {
+			container, shell = func(t *testing.T, env Environment) *Container { return bed.Container(t, env, true) }, "/bin/sh"
+		}
+		c, command := scriptedIn(t, container(t, env), r.foreign)
 		one, two := bed.Kit.NewRef("twice"), bed.Kit.NewRef("twice")
 		script := command(one) + " && " + command(two)
-		if env.Official.View == "overlay" {
+		if r.want.View != "inplace" {
 			script = command(one) + " & a=$!; " + command(two) + " & b=$!; wait $a && wait $b"
 		}
-		run, err := c.Run(t.Context(), []string{"/busybox/sh", "-c", script})
+		run, err := c.Run(t.Context(), []string{shell, "-c", script})
 		if err != nil || run.Code != 0 {
 			t.Fatalf("%v: the script ended with %d:\n%s", err, run.Code, lastLines(run.Stderr, 60))
 		}

@@ -74,7 +74,7 @@ func PullFlags() []flags.Flag {
 		},
 		{
 			Name: "image-fs-extract-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,
-			Doc: "more attempts at downloading the layers of base images while they are unpacked",
+			Doc: "how many times more the download of a base image's layer may break off",
 		},
 		{
 			Name: "registry-http1", Kind: flags.Bool, Env: []string{"FF_KANIKO_DISABLE_HTTP2"}, Group: GroupRegistry,

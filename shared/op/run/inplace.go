@@ -161,7 +161,7 @@ func unseen(name string) error {
 	return &Unsupported{
 		"the directory or file /" + top,
 		"the container runtime has closed the builder's root directory to its user, where there is no link of that name; " +
-			"make an image from the builder's with such a link (see the documentation), or run the builder as root or where --isolation=overlay works",
+			"make an image from the builder's with such a link (docs/kubernetes.md has how), or run the builder as root or where --isolation=overlay works",
 	}
 }
 
