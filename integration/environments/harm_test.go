@@ -56,12 +56,30 @@ func officially(t *testing.T, test func(t *testing.T, env Environment)) {
 	each(t, keep, func(t *testing.T, env Environment, _ root) { test(t, env) })
 }
 
+// belowLink reads and writes through /lib, for which the base image has a symlink and the pod a mount below.
+const belowLink = `USER 0
+RUN cat /lib/os-release >/dev/null && echo made > /lib/made
+RUN test "$(cat /usr/lib/made)" = made && test "$(cat /lib/made)" = made
+`
+
 // TestMountsAreLeftAlone mounts a context, a secret, volumes and a driver's library, one of them below a name that the base
 // image has a symlink for, and looks at them and at the image afterwards.
 func TestMountsAreLeftAlone(t *testing.T) {
-	officially(t, func(t *testing.T, env Environment) {
+	// In E4c the mount is in the directory that stages are put into, which needs the most care.
+	keep := func(env Environment, r root) bool {
+		return !r.foreign && !r.want.Refused() && (stands(env) || env.Name == "E4c")
+	}
+	each(t, keep, func(t *testing.T, env Environment, _ root) {
 		c := bed.Container(t, env, false)
 		context := Context(t, c, "testdata/quick")
+		dockerfile := filepath.Join(context, "Dockerfile")
+		quick, err := os.ReadFile(dockerfile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dockerfile, append(quick, belowLink...), 0o644); err != nil {
+			t.Fatal(err)
+		}
 		args := flags(t, c)
 		volumes := filepath.Join(c.dir, "volumes")
 		for name, at := range map[string]string{
@@ -94,6 +112,9 @@ func TestMountsAreLeftAlone(t *testing.T) {
 		tree, err := imagetree.Flatten(got.Pull(t))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if tree["usr/lib/made"] == nil || tree["lib/made"] != nil {
+			t.Errorf("what a step wrote below a symlink is not where the image has it: %v, %v", tree["usr/lib/made"], tree["lib/made"])
 		}
 		for name := range tree {
 			for _, no := range []string{"data", "usr/share/data", "driver", "cache", "run/secrets", "secret", "builder", "kaniko", "workspace"} {

@@ -24,6 +24,8 @@ type dirt struct {
 	// (proc_pid_stat(5), field 22): a number of its own is used again.
 	Session int    `json:"session,omitempty"`
 	Started uint64 `json:"started,omitempty"`
+	// Skeleton is what the image had where its links lead, before the first build.
+	Skeleton []bone `json:"skeleton,omitempty"`
 }
 
 // allowed are the files that runtimes, and the image itself, put into every root.
@@ -92,7 +94,7 @@ func (r *Root) writeDirt() error {
 	if err != nil {
 		return err
 	}
-	// One short line: it is written whole, or the build had not begun.
+	// One line, shorter than a page: it is written whole, or the build had not begun.
 	if _, err = r.lock.WriteAt(append(b, '\n'), 0); err == nil {
 		err = r.lock.Truncate(int64(len(b)) + 1)
 	}
@@ -113,7 +115,12 @@ func (r *Root) begin() error {
 			return err
 		}
 	}
-	r.dirt = &dirt{Stages: true}
+	if !d.Stages {
+		if d.Skeleton, err = r.bones(); err != nil {
+			return err
+		}
+	}
+	r.dirt = &dirt{Stages: true, Skeleton: d.Skeleton}
 	return r.writeDirt()
 }
 

@@ -105,31 +105,25 @@ func (r *Root) etc() ([]string, error) {
 	return list, nil
 }
 
-// skeleton is what the image has in the directory that its links lead to.
-type skeleton []bone
-
-// bone is a directory or a symlink there.
+// bone is a directory or a symlink that the image has where its links lead.
 type bone struct {
-	name string
-	mode fs.FileMode
-	to   string // of a symlink
+	Name string      `json:"name"`
+	Mode fs.FileMode `json:"mode,omitempty"`
+	To   string      `json:"to,omitempty"` // of a symlink
 }
 
-// bones notes the skeleton while nothing has been done to it yet. Where stages
-// are put into that directory it is theirs, and there is none.
-func (r *Root) bones() error {
+// bones lists them, while nothing has been done to the root yet.
+func (r *Root) bones() ([]bone, error) {
 	dir := filepath.Join(r.home, linked)
-	if r.links != nil {
-		return nil
-	}
 	places, err := r.mounts(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var list []bone
 	err = filepath.WalkDir(dir, func(abs string, e fs.DirEntry, err error) error {
 		name, _ := below(abs, dir)
 		switch {
-		case err != nil || name == "":
+		case err != nil:
 			return err
 		case places.Reserved(name) && e.IsDir():
 			return filepath.SkipDir
@@ -138,42 +132,49 @@ func (r *Root) bones() error {
 			if err != nil {
 				return err
 			}
-			r.skeleton = append(r.skeleton, bone{name: name, mode: info.Mode()})
+			list = append(list, bone{Name: name, Mode: info.Mode()})
 		case e.Type() == fs.ModeSymlink:
 			to, err := os.Readlink(abs)
 			if err != nil {
 				return err
 			}
-			r.skeleton = append(r.skeleton, bone{name: name, to: to})
+			list = append(list, bone{Name: name, To: to})
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look at the image's own directories: %w", err)
+		return nil, fmt.Errorf("look at the image's own directories: %w", err)
 	}
-	return nil
+	return list, nil
 }
 
 // leave puts back what a runtime walks through when it starts the container once
 // more: it makes the directories that it misses on the way to a mount itself, as
 // root, and no stage of an ordinary user's could be put into those. What the last
-// stage has there, and links as well, is passed over.
+// stage has by such a name is passed over.
 func (r *Root) leave() error {
-	for _, b := range r.skeleton {
-		at := filepath.Join(r.home, linked, b.name)
-		var err error
-		if b.to != "" {
-			err = os.Symlink(b.to, at)
-		} else if err = os.MkdirAll(at, b.mode.Perm()); err == nil {
-			err = os.Chmod(at, b.mode)
+	for _, b := range r.dirt.Skeleton {
+		at := filepath.Join(r.home, linked, b.Name)
+		err := b.make(at)
+		if (err == nil || errors.Is(err, fs.ErrExist)) && b.Name != "" && filepath.Dir(b.Name) == "." {
+			err = os.Symlink(at, filepath.Join(r.top, b.Name))
 		}
-		if err == nil && filepath.Dir(b.name) == "." {
-			err = os.Symlink(at, filepath.Join(r.top, b.name))
-		}
-		// Only what is ours, or gone, can be put right.
-		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrPermission) {
+		switch {
+		case err == nil, errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		case errors.Is(err, fs.ErrPermission): // it is the runtime's already
+		default:
 			return fmt.Errorf("leave the root filesystem as the next start of the container needs it: %w", err)
 		}
 	}
 	return nil
+}
+
+func (b bone) make(at string) error {
+	if b.To != "" {
+		return os.Symlink(b.To, at)
+	}
+	if err := os.Mkdir(at, b.Mode.Perm()); err != nil {
+		return err
+	}
+	return os.Chmod(at, b.Mode) // whatever the umask
 }

@@ -41,11 +41,9 @@ type Root struct {
 	// links are the names in the root that lead into dir, where dir is not the root.
 	links []string
 	kept  []string
-	// skeleton is what the image has where its links lead.
-	skeleton skeleton
-	lock     *os.File
-	dirt     *dirt
-	next     int
+	lock  *os.File
+	dirt  *dirt
+	next  int
 }
 
 // Options says where the root is and what in it is not a stage's.
@@ -102,9 +100,6 @@ func Open(ctx context.Context, o Options, waiting func()) (*Root, error) {
 		return nil, err
 	}
 	err = r.examine()
-	if err == nil {
-		err = r.bones()
-	}
 	if err == nil {
 		err = r.begin()
 	}

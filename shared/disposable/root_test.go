@@ -229,7 +229,7 @@ func TestStartedAgain(t *testing.T) {
 	for _, d := range []string{"var", "run/secrets"} {
 		check(t, os.MkdirAll(filepath.Join(stage, d), 0o777))
 	}
-	check(t, os.Chmod(filepath.Join(stage, "run"), 0o1777|os.ModeSticky))
+	check(t, os.Chmod(filepath.Join(stage, "run"), 0o777|os.ModeSticky))
 	check(t, os.Symlink("/run", filepath.Join(stage, "var/run")))
 	for _, name := range []string{"var", "run", "usr"} {
 		check(t, os.Symlink(filepath.Join(stage, name), filepath.Join(dir, name)))

@@ -32,6 +32,7 @@ type InPlaceRoots struct {
 	turn   chan struct{} // holds one token, the right to use the root
 	live   *plainDir     // in the root; nil when nothing is
 	parked []*plainDir
+	mirror mirror // in the root
 }
 
 // NewInPlaceRoots makes roots of one that is empty.
@@ -111,6 +112,9 @@ func (r *inPlaceRoot) open(ctx context.Context, t tree.Tree) error {
 	if err := r.faithful(); err != nil {
 		return err
 	}
+	if i.mirror, err = mirrorOf(r.view, r.places); err != nil {
+		return err
+	}
 	r.lay = &laying{workspace: i.Workspace, ignore: r.ignored, fit: r.fit, settled: r.settle}
 	before := i.live
 	if err := i.switchTo(t); err != nil {
@@ -124,10 +128,16 @@ func (r *inPlaceRoot) open(ctx context.Context, t tree.Tree) error {
 			return err
 		}
 	}
+	if err := i.mirror.place(i.Root.Dir()); err != nil {
+		return err
+	}
 	return i.Guard.Before()
 }
 
 func (r *inPlaceRoot) ignored(p string) bool {
+	if _, ok := r.roots.mirror[p]; ok {
+		return true
+	}
 	return r.places.Reserved(p) || r.roots.Ignore != nil && r.roots.Ignore(p)
 }
 
@@ -227,6 +237,11 @@ func (r *inPlaceRoot) enterable(d *layer.Node, name string) error {
 	if unix.Faccessat(unix.AT_FDCWD, full, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil {
 		return nil
 	}
+	return shut(name)
+}
+
+// shut refuses a directory that is the runtime's.
+func shut(name string) error {
 	return &Unsupported{
 		"the image has files in /" + name,
 		"there the container runtime has made a directory of its own, for what is mounted below, which user " + strconv.Itoa(os.Geteuid()) + " cannot write to; " +
@@ -277,21 +292,36 @@ func (r *inPlaceRoot) restoreAnchors(ctx context.Context) error {
 // settle takes from what a step has changed what is not the stage's: where
 // something was mounted meanwhile, and what it wrote into a directory that stands
 // in a symlink's place, which goes to where the link leads.
-func (r *inPlaceRoot) settle(t *layer.Table, before *tree.View) error {
+func (r *inPlaceRoot) settle(t *layer.Table, before *tree.View) (move func() error, err error) {
+	root := r.roots.Root.Dir()
+	if err := r.roots.mirror.remove(root); err != nil {
+		return nil, err
+	}
 	places, err := r.roots.Root.Places()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	moved := map[string]string{}
 	for _, name := range append(places.Mounts(), places.Keeps()...) {
 		prune(t, name)
 		for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
-			if err := follow(t, before, dir); err != nil {
-				return err
+			if to, ok := follow(t, before, dir); ok {
+				moved[dir] = to
 			}
 			forget(t, before, dir)
 		}
 	}
-	return nil
+	if len(moved) == 0 {
+		return nil, nil
+	}
+	return func() error {
+		for from, to := range moved {
+			if err := moveInto(root, from, to, places); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
 // forget drops a directory above something that stays or is mounted, where a
@@ -322,23 +352,23 @@ func prune(t *layer.Table, name string) {
 }
 
 // follow moves what a table has below dir to where the symlink leads that the
-// image has there.
-func follow(t *layer.Table, before *tree.View, dir string) error {
+// image has there, and says where that is.
+func follow(t *layer.Table, before *tree.View, dir string) (target string, moved bool) {
 	n := t.Lookup(dir)
 	f, err := before.Exact(dir)
 	if err != nil || f.IsDir() || n == nil {
-		return nil //nolint:nilerr // nothing of the image's is there
+		return "", false // nothing of the image's is there
 	}
 	prune(t, dir)
-	if f.Kind != layer.Symlink || !n.IsDir() {
-		return nil
+	if f.Kind != layer.Symlink || !n.IsDir() || n.Len() == 0 {
+		return "", false
 	}
-	target, _, err := before.Resolve(dir, true)
+	target, _, err = before.Resolve(dir, true)
 	if err != nil {
-		return nil //nolint:nilerr // a link to nowhere: nobody could have written there
+		return "", false // a link to nowhere: nobody could have written there
 	}
 	graft(t.Make(target), n)
-	return nil
+	return target, true
 }
 
 // graft puts what is below from below to.

@@ -27,8 +27,9 @@ type laying struct {
 	ignore func(p string) bool
 	// fit, if set, takes from a layer's table what must not be put into the directory.
 	fit func(*layer.Table) (*layer.Table, error)
-	// settled, if set, takes from what a step has changed what is not the tree's.
-	settled func(t *layer.Table, before *tree.View) error
+	// settled, if set, takes from what a step has changed what is not the tree's. move, if
+	// it is not nil, then puts files where the tree has them.
+	settled func(t *layer.Table, before *tree.View) (move func() error, err error)
 }
 
 // checkout lays a table onto the directory.
@@ -87,8 +88,9 @@ func (d *plainDir) changes(ctx context.Context, l *laying) (tree.Tree, error) {
 	if err != nil {
 		return tree.Tree{}, fmt.Errorf("find what the step changed: %w", err)
 	}
+	var move func() error
 	if l.settled != nil {
-		if err := l.settled(t, lower); err != nil {
+		if move, err = l.settled(t, lower); err != nil {
 			return tree.Tree{}, fmt.Errorf("find what the step changed: %w", err)
 		}
 	}
@@ -100,6 +102,12 @@ func (d *plainDir) changes(ctx context.Context, l *laying) (tree.Tree, error) {
 		return tree.Tree{}, fmt.Errorf("keep what the step changed: %w", err)
 	}
 	d.index = index
+	if move != nil {
+		d.index = nil // it names places from which files are gone
+		if err := move(); err != nil {
+			return tree.Tree{}, fmt.Errorf("put what the step made where the image has it: %w", err)
+		}
+	}
 	d.state = d.state.With(l.workspace.FromTable(t.Seal()))
 	return d.state, nil
 }
