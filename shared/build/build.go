@@ -99,7 +99,7 @@ type Builder struct {
 	Layer func(ctx context.Context, b *layer.Blob) error
 	Now   func() time.Time
 	// Reaper collects what steps leave behind; there is one in a process. It may
-	// be nil where nothing is to run but in an overlay.
+	// be nil where nothing in the process runs but in an overlay.
 	Reaper *sandbox.Reaper
 }
 

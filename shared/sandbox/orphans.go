@@ -13,7 +13,9 @@ import (
 )
 
 // Reaper makes this process the parent of what its steps leave behind, where no
-// pid namespace ends it with the step. There is one for the process.
+// pid namespace ends it with the step. There is one for the process, and every
+// step is made through it, those with a pid namespace too: a step that it does
+// not know would look like something that another left behind.
 //
 // Each step is a session of its own, and a process can leave its session but
 // never enter the builder's: so a child of the builder that is in another
@@ -142,10 +144,13 @@ func (r *Reaper) belongs(p process, first int) bool {
 	var st unix.Stat_t
 	if unix.Stat("/proc/"+strconv.Itoa(p.pid)+"/root", &st) == nil {
 		id := fileID{uint64(st.Dev), st.Ino}
+		at, others := false, false
 		for pid, root := range r.running {
-			if root == id {
-				return pid == first
-			}
+			at = at || root == id && pid == first
+			others = others || root == id && pid != first
+		}
+		if at || others {
+			return at && !others // the last of those who share a root
 		}
 	}
 	return len(r.running) == 1

@@ -26,8 +26,8 @@ const (
 )
 
 // NewOverlay makes the view. What the kernel or a seccomp profile refuses is
-// found out by the first runs, and remembered. The reaper is for where a fresh
-// /proc is refused; without one the view does not work there.
+// found out by the first runs, and remembered. The reaper is the process', if it
+// has one; without one the view does not work where a fresh /proc is refused.
 func NewOverlay(reaper *Reaper) *Overlay {
 	return &Overlay{identity: real{}, masks: findMasks(), oom: findOOMCounter(), reaper: reaper}
 }
@@ -202,9 +202,9 @@ func (s *step) run(ctx context.Context, p *Process, out *streams) (Exit, error) 
 	if err := pr.finish(p, s.identity, out.stdout(), out.stderr()); err != nil {
 		return Exit{}, err
 	}
-	w := waiter{identity: s.identity, process: p, oom: &s.oom, before: s.oom.read()}
-	if flags&unix.CLONE_NEWPID == 0 {
-		w.reaper = s.reaper
+	w := waiter{
+		identity: s.identity, process: p, oom: &s.oom, before: s.oom.read(),
+		reaper: s.reaper, contained: flags&unix.CLONE_NEWPID != 0,
 	}
 	exit, err := w.run(ctx, pr, flags, s.root, out)
 	s.supervision = w.supervision

@@ -15,7 +15,9 @@ type waiter struct {
 	pid    int
 	oom    *oomCounter
 	before int64
-	reaper *Reaper // nil where the pid namespace ends with the child
+	reaper *Reaper // may be nil where the step is contained
+	// contained is a child whose pid namespace ends with it, and all in it.
+	contained bool
 	// identity and process are those of the child.
 	identity Identity
 	process  *Process
@@ -92,11 +94,14 @@ func (w *waiter) wait(ctx context.Context) (Exit, error) {
 		}
 		return nil
 	}
-	if w.reaper == nil {
-		err = reap()
-	} else {
+	if !w.contained {
 		// The child is still a zombie while the others end: its pid is no other's.
-		err = errors.Join(w.reaper.end(w.pid), w.reaper.reap(w.pid, reap))
+		err = w.reaper.end(w.pid)
+	}
+	if w.reaper != nil {
+		err = errors.Join(err, w.reaper.reap(w.pid, reap))
+	} else {
+		err = errors.Join(err, reap())
 	}
 	if err != nil {
 		return Exit{}, err
