@@ -50,13 +50,14 @@ var floor = map[string]int{
 	"merge":             7,
 	"warm":              7,
 	"cli":               8,
+	"cli/progress":      9,
 }
 
 // owners are the only packages that may import what begins with a path.
 var owners = map[string][]string{
 	"github.com/moby/buildkit/": {"frontend"},
-	"github.com/rs/zerolog":     {"build", "cli", "logging"},
-	"github.com/urfave/cli":     {"cli/flags"},
+	"github.com/rs/zerolog":     {"build", "cli", "cli/progress", "logging"},
+	"github.com/urfave/cli":     {"cli", "cli/flags"},
 	"github.com/go-git/":        {"op/source"},
 	"github.com/klauspost/":     {"layer", "op/file"},
 	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
