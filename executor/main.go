@@ -80,13 +80,12 @@ func (c *command) app() *cli.App { return shared.App(c.program, c.actions(), c.s
 
 // openLog makes the logger and the progress of the settings.
 func (c *command) openLog() error {
-	log, format, err := shared.OpenLog(c.stderr, c.settings)
+	log, err := shared.OpenLog(c.stderr, c.settings)
 	if err != nil {
 		return err
 	}
-	c.log, c.json = log, format == logging.JSON
-	c.ci = shared.DetectCI(c.settings.Get("ci"), os.Getenv)
-	c.progress = progress.New(c.stderr, c.log, format)
+	c.log, c.json, c.ci = log.Logger, log.JSON(), log.CI
+	c.progress = progress.New(c.stderr, c.log, log.Format)
 	c.progress.CI = c.ci
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 
 	shared "github.com/strake-build/strake/shared/cli"
 	settings "github.com/strake-build/strake/shared/cli/flags"
-	"github.com/strake-build/strake/shared/logging"
 )
 
 func main() {
@@ -25,7 +24,7 @@ func main() {
 func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := shared.WithSignals(ctx)
 	defer stop()
-	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, log: zerolog.New(stderr)}
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, log: shared.Log{Logger: zerolog.New(stderr)}}
 	err := c.main(ctx, args[1:], environ)
 	if err == nil {
 		return 0
@@ -34,7 +33,7 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 		err = cause
 	}
 	code, class := exit(err)
-	shared.Report(stderr, c.log, c.json, "manifest", err, class, code)
+	c.log.Report(stderr, "manifest", err, class, code)
 	return code
 }
 
@@ -43,8 +42,7 @@ type command struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	settings       *settings.Settings
-	log            zerolog.Logger
-	json           bool // the log is JSON
+	log            shared.Log
 }
 
 // main finds out what is wanted, and does it.
@@ -55,9 +53,9 @@ func (c *command) main(ctx context.Context, args, environ []string) error {
 	}
 	var err error
 	c.settings, err = p.Resolve(args, environ)
-	log, format, logErr := shared.OpenLog(c.stderr, c.settings)
+	log, logErr := shared.OpenLog(c.stderr, c.settings)
 	if logErr == nil {
-		c.log, c.json = log, format == logging.JSON
+		c.log = log
 	}
 	switch {
 	case c.settings.Help():

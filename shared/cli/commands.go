@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -93,9 +92,19 @@ func App(p *flags.Program, actions map[string]cli.ActionFunc, stdout, stderr io.
 	return app
 }
 
-// OpenLog makes the logger of the settings. Where they are not known, for a
-// mistake in the command line, it is the usual one.
-func OpenLog(w io.Writer, s *flags.Settings) (zerolog.Logger, logging.Format, error) {
+// Log is where a program says what it does.
+type Log struct {
+	zerolog.Logger
+	Format logging.Format
+	CI     CI
+}
+
+// JSON tells whether the log is read by programs.
+func (l *Log) JSON() bool { return l.Format == logging.JSON }
+
+// OpenLog makes the log of the settings. Where they are not known, for a mistake
+// in the command line, it is the usual one.
+func OpenLog(w io.Writer, s *flags.Settings) (Log, error) {
 	format := logging.Format(cmp.Or(s.Get("log-format"), string(logging.Color)))
 	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
 		format = logging.Text
@@ -103,15 +112,19 @@ func OpenLog(w io.Writer, s *flags.Settings) (zerolog.Logger, logging.Format, er
 	log, err := logging.New(w, logging.Options{
 		Level: cmp.Or(s.Get("verbosity"), "info"), Format: format, Timestamp: s.Get("log-timestamp") == "true",
 	})
-	return log, format, err
+	return Log{log, format, DetectCI(s.Get("ci"), os.Getenv)}, err
 }
 
 // Report tells what a program ended with: a mistake on the command line to
-// people as a plain line, all else in the log.
-func Report(w io.Writer, log zerolog.Logger, asJSON bool, program string, err error, class string, code int) {
-	if _, ok := errors.AsType[*UsageError](err); ok && !asJSON {
-		fmt.Fprintf(w, "%s: %v\n%s --help lists the flags.\n", program, err, program)
+// people as a plain line, all else in the log, and to the CI system.
+func (l *Log) Report(w io.Writer, program string, err error, class string, code int) {
+	text := l.CI.NeutralText(err.Error())
+	if !l.JSON() && l.GetLevel() <= zerolog.ErrorLevel {
+		l.CI.Annotate(w, Annotation{Level: "error", Title: program + ": " + class, Text: text})
+	}
+	if As[*UsageError](err) && !l.JSON() {
+		fmt.Fprintf(w, "%s: %s\n%s --help lists the flags.\n", program, text, program)
 		return
 	}
-	log.Error().Str("class", class).Int("code", code).Msg(err.Error())
+	l.Error().Str("class", class).Int("code", code).Msg(text)
 }
