@@ -17,12 +17,12 @@ build: ## compile executor, warmer and manifest into bin/
 	$(foreach b,$(BINARIES),$(GO_BUILD) -o bin/$(b) ./$(b) &&) true
 
 .PHONY: share
-share: build ## write the executor's manual page and shell completions into bin/share/
+share: build ## write the manual pages and shell completions into bin/share/
 	@mkdir -p bin/share/man/man1 bin/share/bash-completion/completions bin/share/zsh/site-functions bin/share/fish/vendor_completions.d
-	bin/executor man >bin/share/man/man1/executor.1
-	bin/executor completion bash >bin/share/bash-completion/completions/executor
-	bin/executor completion zsh >bin/share/zsh/site-functions/_executor
-	bin/executor completion fish >bin/share/fish/vendor_completions.d/executor.fish
+	$(foreach b,$(BINARIES),bin/$(b) man >bin/share/man/man1/$(b).1 &&) true
+	$(foreach b,$(BINARIES),bin/$(b) completion bash >bin/share/bash-completion/completions/$(b) &&) true
+	$(foreach b,$(BINARIES),bin/$(b) completion zsh >bin/share/zsh/site-functions/_$(b) &&) true
+	$(foreach b,$(BINARIES),bin/$(b) completion fish >bin/share/fish/vendor_completions.d/$(b).fish &&) true
 
 .PHONY: cross
 cross: ## compile every binary for every platform into bin/OS-ARCH/

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/sandbox"
-	"github.com/strake-build/strake/shared/version"
 )
 
 // build is what the program does without a subcommand.
@@ -132,67 +130,14 @@ func (c *command) runGrouped(ctx context.Context, b *build.Builder, req build.Re
 
 // client makes the registry client of the flags.
 func (c *command) client(x *cli.Context) (*registry.Client, error) {
-	certs, err1 := hostFiles(x, "registry-certificate")
-	clientCerts, err2 := hostFiles(x, "registry-client-cert")
-	services, err3 := hostFiles(x, "registry-token-service")
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, &shared.UsageError{Err: err}
-	}
-	keys, err := c.keychain(x)
+	o, err := shared.Registries(x, shared.Environment{
+		Variables: os.Environ(), Destinations: x.StringSlice("destination"),
+		Notice: func(line string) { c.log.Warn().Msg(line) },
+	})
 	if err != nil {
 		return nil, err
 	}
-	o := registry.Options{
-		Keychain: keys, TokenServices: services,
-		Insecure: x.Bool("insecure"), InsecurePull: x.Bool("insecure-pull"), InsecureRegistries: x.StringSlice("insecure-registry"),
-		SkipTLSVerify: x.Bool("skip-tls-verify"), SkipTLSVerifyPull: x.Bool("skip-tls-verify-pull"),
-		SkipTLSVerifyRegistries: x.StringSlice("skip-tls-verify-registry"),
-		Mirrors:                 given(x, "registry-mirror"), Maps: given(x, "registry-map"),
-		SkipDefaultFallback: x.Bool("skip-default-registry-fallback"),
-		Certificates:        certs, ClientCerts: clientCerts, UserAgent: userAgent(os.Getenv("UPSTREAM_CLIENT_TYPE")),
-		HTTP1:        x.Bool("registry-http1"),
-		LayerRetries: x.Int("image-fs-extract-retry"),
-		Notice:       func(line string) { c.log.Warn().Msg(line) },
-	}
-	if n := x.Int("image-download-retry"); n > 0 {
-		o.Retries = registry.DefaultRetries + n
-	}
-	client, err := registry.New(o)
-	if err != nil {
-		return nil, &shared.UsageError{Err: err}
-	}
-	return client, nil
-}
-
-// userAgent is what registries are told. UPSTREAM_CLIENT_TYPE names the program
-// that calls this one.
-func userAgent(upstream string) string {
-	agent := "strake/" + version.Get().Version
-	if upstream = strings.Map(printable, upstream); upstream != "" {
-		agent += "," + upstream
-	}
-	return agent
-}
-
-// printable drops what may not stand in a header.
-func printable(r rune) rune {
-	if r < ' ' || r > '~' {
-		return -1
-	}
-	return r
-}
-
-// given is a list without what is empty: a variable that a pipeline leaves
-// empty is as good as none.
-func given(x *cli.Context, flag string) []string {
-	return slices.DeleteFunc(x.StringSlice(flag), func(s string) bool { return s == "" })
-}
-
-// hostFiles reads HOST=FILE flags.
-func hostFiles(x *cli.Context, flag string) (map[string]string, error) {
-	p := &parser{x: x}
-	m := p.pairs(flag)
-	return m, errors.Join(p.errs...)
+	return shared.Client(o)
 }
 
 // outputs is where the image goes.

@@ -17,6 +17,7 @@ import (
 	"github.com/strake-build/strake/shared/cache"
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/cli/progress"
 	"github.com/strake-build/strake/shared/framed"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/stepcache"
@@ -63,7 +64,7 @@ func (c *command) caches(x *cli.Context, client *registry.Client, req *build.Req
 		return err
 	}
 	list := cache.Several{main}
-	for _, from := range given(x, "cache-from") {
+	for _, from := range shared.Given(x, "cache-from") {
 		l, err := p.open("cache-from", from)
 		if err != nil {
 			return err
@@ -145,9 +146,9 @@ func (n *lastBuild) SetNote(ctx context.Context, note []byte) error {
 
 func (c *command) explainCache(all bool, steps []stepcache.Outcome) {
 	if all {
-		shared.ExplainCache(c.stderr, c.log, c.json, steps)
+		progress.ExplainCache(c.stderr, c.log, c.json, steps)
 	}
-	c.log.Info().Msg(shared.CacheSummary(steps))
+	c.log.Info().Msg(progress.CacheSummary(steps))
 }
 
 // layoutPrefix begins the names of caches in directories.
@@ -193,7 +194,7 @@ func cacheKeys(x *cli.Context) (k cache.Keys, err error) {
 			return k, fmt.Errorf("--cache-sign-key %s: %w", name, err)
 		}
 	}
-	for _, name := range given(x, "cache-verify-key") {
+	for _, name := range shared.Given(x, "cache-verify-key") {
 		data, err := os.ReadFile(name)
 		var v *cache.VerifyingKey
 		if err == nil {

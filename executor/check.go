@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/strake-build/strake/shared/build"
-	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/cli/progress"
 )
 
 func (c *command) check(x *cli.Context) error {
@@ -26,7 +26,7 @@ func (c *command) check(x *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: from.client, Images: from.images, Progress: shared.Quiet{}, Now: time.Now}
+	b := &build.Builder{Registry: from.client, Images: from.images, Progress: progress.Quiet{}, Now: time.Now}
 	res, err := b.Check(c.log.WithContext(x.Context), req)
 	if err != nil {
 		return err

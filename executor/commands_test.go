@@ -123,11 +123,12 @@ func base(ts *testscript.TestScript, neg bool, args []string) {
 	host(ts, "REGISTRY").Push(stageOf(ts), args[0], images[0])
 }
 
-// registry NAME [tls|far] starts another registry, whose address is then in
-// $NAME, and its certificate's file in $NAME_CA. One that is far does not
-// listen on the loopback address.
+// registry NAME [tls|mutual|far] starts another registry, whose address is then in
+// $NAME, and its certificate's file in $NAME_CA. One with mutual TLS wants a
+// client certificate, $NAME_CERT and $NAME_KEY. One that is far does not listen on
+// the loopback address.
 func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, !neg && len(args) > 0, "registry NAME [tls|far]")
+	need(ts, !neg && len(args) > 0, "registry NAME [tls|mutual|far]")
 	var s *registrytest.Server
 	switch {
 	case len(args) == 1:
@@ -135,6 +136,12 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	case args[1] == "tls":
 		s = registrytest.NewTLS(stageOf(ts))
 		ts.Setenv(args[0]+"_CA", s.CA(stageOf(ts)))
+	case args[1] == "mutual":
+		var cert, key string
+		s, cert, key = registrytest.NewMutual(stageOf(ts))
+		ts.Setenv(args[0]+"_CA", s.CA(stageOf(ts)))
+		ts.Setenv(args[0]+"_CERT", cert)
+		ts.Setenv(args[0]+"_KEY", key)
 	case args[1] == "far":
 		s = registrytest.NewAt(stageOf(ts), farAddress())
 	}

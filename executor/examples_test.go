@@ -4,31 +4,31 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/shlex"
 	"go.yaml.in/yaml/v3"
 
-	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/cli/flags"
 )
 
-// warmerProgram has the flags of kaniko's warmer, by which its command lines in
-// the examples are read.
-func warmerProgram() *flags.Program {
-	return &flags.Program{Name: "warmer", Flags: slices.Concat([]flags.Flag{
-		{Name: "image", Short: "i", Kind: flags.List},
-		{Name: "dockerfile", Short: "d"},
-		{Name: "build-arg", Kind: flags.Pairs, Bare: true},
-		{Name: "cache-dir", Short: "c", Default: "/cache"},
-		{Name: "force", Short: "f", Kind: flags.Bool},
-		{Name: "cache-ttl", Kind: flags.Duration},
-		{Name: "platform", Aliases: []string{"customPlatform"}},
-	}, shared.PullFlags(), shared.LogFlags(""))}
+// others are the programs beside this one. They are built for their own word on
+// what they take.
+func others() []string { return []string{"warmer", "manifest"} }
+
+func buildOthers(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, name := range others() {
+		if out, err := exec.Command("go", "build", "-o", dir+"/"+name, "../"+name).CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", name, err, out)
+		}
+	}
+	return dir
 }
 
 // Every example is YAML, and every command line in it is one that the program takes.
@@ -37,7 +37,7 @@ func TestExamples(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	lines := 0
+	lines, programs := 0, buildOthers(t)
 	for _, f := range files {
 		t.Run(filepath.Base(f), func(t *testing.T) {
 			text, err := os.ReadFile(f)
@@ -51,7 +51,7 @@ func TestExamples(t *testing.T) {
 				found = fromShell(t, string(text))
 			}
 			for _, l := range found {
-				takes(t, l)
+				takes(t, programs, l)
 			}
 			lines += len(found)
 		})
@@ -61,33 +61,42 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// The command lines of the migration guide are taken, too.
+// The command lines of the documents are taken, too.
 func TestMigrationGuide(t *testing.T) {
-	for _, f := range []string{"../docs/migrating-from-kaniko.md", "../README.md"} {
+	lines, programs := 0, buildOthers(t)
+	for _, f := range []string{"../docs/migrating-from-kaniko.md", "../README.md", "../docs/warming.md", "../docs/manifest.md"} {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, l := range fromShell(t, string(text)) {
-			takes(t, l)
+		code := prose.ReplaceAllString(string(text), "")
+		for _, l := range fromShell(t, code) {
+			takes(t, programs, l)
+			lines++
 		}
+	}
+	if lines < 25 {
+		t.Errorf("%d command lines were found", lines)
 	}
 }
 
-func takes(t *testing.T, line []string) {
+func takes(t *testing.T, dir string, line []string) {
 	t.Helper()
-	p := program()
-	if line[0] == "warmer" {
-		p = warmerProgram()
+	if line[0] != "executor" {
+		if out, err := exec.Command(filepath.Join(dir, line[0]), append([]string{"config"}, line[1:]...)...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %s", strings.Join(line, " "), out)
+		}
+		return
 	}
-	for name := range p.Absent { // of kaniko's, and coming: their words are right
+	p := program()
+	for name := range p.Absent { // of kaniko's: their words are right
 		p.Flags = append(p.Flags, flags.Flag{Name: name})
 	}
 	s, err := p.Resolve(line[1:], nil)
 	if err != nil {
 		t.Errorf("%s: %v", strings.Join(line, " "), err)
 	}
-	if line[0] == "executor" && s.Command == "" && len(s.Args) > 0 {
+	if s.Command == "" && len(s.Args) > 0 {
 		t.Errorf("%s: arguments %q", strings.Join(line, " "), s.Args)
 	}
 }
@@ -143,7 +152,7 @@ func container(m map[string]any) []string {
 	if !ok || m["command"] != nil {
 		return nil
 	}
-	for _, name := range []string{"executor", "warmer"} {
+	for _, name := range append(others(), "executor") {
 		if !strings.Contains(image, "/strake/"+name+":") {
 			continue
 		}
@@ -159,8 +168,9 @@ func container(m map[string]any) []string {
 }
 
 var (
+	prose     = regexp.MustCompile(`(?m)^(\S.*)?$`) // code is indented
 	continued = regexp.MustCompile(`\\\n\s*`)
-	called    = regexp.MustCompile(`(?m)(?:^\s*|\| |run: )(?:/kaniko/)?(executor|warmer) (.*)$|strake/(executor|warmer):latest (.*)$`)
+	called    = regexp.MustCompile(`(?m)(?:^\s*|\| |run: )(?:/kaniko/)?(executor|warmer|manifest) (.*)$|strake/(executor|warmer|manifest):latest (.*)$`)
 )
 
 // fromShell finds the calls in a script.

@@ -2,7 +2,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/cli/progress"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/logging"
 )
@@ -27,7 +27,7 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 	ctx, stop := shared.WithSignals(ctx)
 	defer stop()
 	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, log: zerolog.New(stderr), program: program()}
-	c.progress = shared.NewProgress(stderr, c.log, logging.Text)
+	c.progress = progress.New(stderr, c.log, logging.Text)
 	err := c.run(ctx, args[1:], environ)
 	if err == nil {
 		return 0
@@ -38,7 +38,7 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	code, class := shared.Exit(err)
+	code, class := exit(err)
 	c.report(err, class, code)
 	return code
 }
@@ -50,7 +50,7 @@ type command struct {
 	program        *flags.Program
 	settings       *flags.Settings
 	log            zerolog.Logger
-	progress       *shared.Progress
+	progress       *progress.Progress
 	ci             shared.CI
 	json           bool   // the log is JSON
 	dockerfile     string // as reports name it
@@ -58,6 +58,9 @@ type command struct {
 
 // run finds out what is wanted, and does it.
 func (c *command) run(ctx context.Context, args, environ []string) error {
+	if shown, err := shared.ShowCommand(c.program, args, environ, c.stdout); shown {
+		return err
+	}
 	var err error
 	c.settings, err = c.program.Resolve(args, environ)
 	if logErr := c.openLog(); err == nil {
@@ -73,43 +76,16 @@ func (c *command) run(ctx context.Context, args, environ []string) error {
 	return c.app().RunContext(ctx, append([]string{c.program.Name}, c.settings.CommandLine()...))
 }
 
-func (c *command) app() *cli.App {
-	app := &cli.App{
-		Name:                      c.program.Name,
-		Flags:                     flags.CLI(c.program.Flags),
-		Action:                    c.build,
-		Writer:                    c.stdout,
-		ErrWriter:                 c.stderr,
-		HideVersion:               true,
-		HideHelp:                  true,
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {},
-	}
-	actions := c.actions()
-	for _, s := range c.program.Commands {
-		app.Commands = append(app.Commands, &cli.Command{
-			Name: s.Name, Flags: flags.CLI(s.Flags), Action: actions[s.Name], HideHelp: true,
-		})
-	}
-	return app
-}
+func (c *command) app() *cli.App { return shared.App(c.program, c.actions(), c.stdout, c.stderr) }
 
-// openLog makes the logger and the progress of the settings. Where they are not
-// known, for a mistake in the command line, it is the usual one.
+// openLog makes the logger and the progress of the settings.
 func (c *command) openLog() error {
-	format := logging.Format(cmp.Or(c.settings.Get("log-format"), string(logging.Color)))
-	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
-		format = logging.Text
-	}
-	log, err := logging.New(c.stderr, logging.Options{
-		Level: cmp.Or(c.settings.Get("verbosity"), "info"), Format: format, Timestamp: c.settings.Get("log-timestamp") == "true",
-	})
+	log, err := shared.OpenLog(c.stderr, c.settings)
 	if err != nil {
 		return err
 	}
-	c.log, c.json = log, format == logging.JSON
-	c.ci = shared.DetectCI(c.settings.Get("ci"), os.Getenv)
-	c.progress = shared.NewProgress(c.stderr, c.log, format)
+	c.log, c.json, c.ci = log.Logger, log.JSON(), log.CI
+	c.progress = progress.New(c.stderr, c.log, log.Format)
 	c.progress.CI = c.ci
 	return nil
 }
@@ -117,7 +93,7 @@ func (c *command) openLog() error {
 // report says what went wrong, with the lines of the Dockerfile and the step's
 // last output where they help, to people, to the CI system and to Kubernetes.
 func (c *command) report(err error, class string, code int) {
-	place, placed := shared.Where(err)
+	place, placed := progress.Where(err)
 	if path := c.settings.Get("termination-log"); path != "" {
 		if terr := shared.TerminationMessage(path, err.Error()+"\n"+place.Excerpt()); terr != nil {
 			c.log.Debug().Err(terr).Msg("no termination message was written")

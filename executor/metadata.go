@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/strake-build/strake/shared/build"
-	shared "github.com/strake-build/strake/shared/cli"
+	"github.com/strake-build/strake/shared/cli/progress"
 	"github.com/strake-build/strake/shared/frontend"
 )
 
@@ -48,7 +48,7 @@ type buildxPosition struct {
 
 // metadata is what the metadata file has besides the image: buildx's keys by
 // their names, and ours.
-func metadata(times []shared.StepTime, warnings []frontend.Warning, withWarnings bool) map[string]any {
+func metadata(times []progress.StepTime, warnings []frontend.Warning, withWarnings bool) map[string]any {
 	m := map[string]any{"strake.steps": times}
 	if !withWarnings || len(warnings) == 0 {
 		return m
@@ -74,7 +74,7 @@ func (c *command) plan(ctx context.Context, x *cli.Context, req build.Request) e
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: client, Progress: shared.Quiet{}, Warn: c.warn, Now: time.Now}
+	b := &build.Builder{Registry: client, Progress: progress.Quiet{}, Warn: c.warn, Now: time.Now}
 	plan, err := b.Plan(ctx, req)
 	if err != nil {
 		return err

@@ -37,11 +37,11 @@ func (c *command) copy(x *cli.Context) error {
 	}
 	defer client.Close()
 	m := &merge.Merger{Registry: client, Report: c.step}
-	d, raw, err := m.Copy(x.Context, merge.CopyRequest{Source: source, Targets: targets, Referrers: x.Bool("referrers"), DryRun: yes(x, "dry-run")})
+	d, raw, err := m.Copy(x.Context, merge.CopyRequest{Source: source, Targets: targets, Referrers: x.Bool("referrers"), DryRun: x.Bool("dry-run")})
 	if err != nil {
 		return err
 	}
-	if !yes(x, "dry-run") {
+	if !x.Bool("dry-run") {
 		if err := c.files(x, targets, artifact{d, raw}, nil); err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (p *parser) collect(r *merge.Request) {
 			p.fail("--%s: %w", flag, err)
 		}
 	}
-	r.Convert, r.IgnoreMissing, r.Referrers = yes(p.x, "convert"), yes(p.x, "ignore-missing"), yes(p.x, "referrers")
+	r.Convert, r.IgnoreMissing, r.Referrers = p.x.Bool("convert"), p.x.Bool("ignore-missing"), p.x.Bool("referrers")
 }
 
 // sources reads the arguments and --digests.

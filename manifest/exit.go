@@ -37,5 +37,5 @@ func exit(err error) (code int, class string) {
 	case check, errors.Is(err, merge.ErrTagMoved):
 		return exitCheck, "check"
 	}
-	return shared.Exit(err)
+	return shared.Exit(err, shared.Classes{})
 }

@@ -4,6 +4,9 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
+
+	shared "github.com/strake-build/strake/shared/cli"
+	settings "github.com/strake-build/strake/shared/cli/flags"
 )
 
 // The groups in which the help shows the flags.
@@ -13,39 +16,29 @@ const (
 	groupChecks   = "Checks"
 	groupOutput   = "Output"
 	groupSign     = "Signing"
-	groupRegistry = "Registries"
-	groupLog      = "Logging"
+	groupRegistry = shared.GroupRegistry
 )
 
 // globalFlags may stand before a command, as manifest-tool has them, or after it.
-func globalFlags() []cli.Flag { return append(registryFlags(), logFlags()...) }
-
-// registryFlags are the executor's, and manifest-tool's.
-func registryFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "username", EnvVars: []string{"STRAKE_USERNAME"}, Category: groupRegistry, Usage: "the user at the target's registry, and at no other"},
-		&cli.StringFlag{Name: "password", EnvVars: []string{"STRAKE_PASSWORD"}, Category: groupRegistry, Usage: "the password; others can see it in the list of processes, so better use the variable or --password-stdin"},
-		&cli.BoolFlag{Name: "password-stdin", Category: groupRegistry, Usage: "read the password from stdin"},
-		&cli.StringFlag{Name: "docker-cfg", Category: groupRegistry, Usage: "a Docker configuration, or its directory, to take credentials from (default: $DOCKER_CONFIG, or ~/.docker)"},
-		&cli.BoolFlag{Name: "plain-http", Category: groupRegistry, Usage: "plain HTTP is good enough"},
-		&cli.BoolFlag{Name: "insecure", Category: groupRegistry, Usage: "plain HTTP is good enough, and any certificate is"},
-		&cli.StringSliceFlag{Name: "insecure-registry", Category: groupRegistry, Usage: "plain HTTP for this registry (repeatable)"},
-		&cli.BoolFlag{Name: "skip-tls-verify", Category: groupRegistry, Usage: "do not verify certificates of registries"},
-		&cli.StringSliceFlag{Name: "skip-tls-verify-registry", Category: groupRegistry, Usage: "do not verify certificates of this registry (repeatable)"},
-		&cli.StringSliceFlag{Name: "registry-certificate", Category: groupRegistry, Usage: "trust a CA for one registry: HOST=FILE (repeatable)"},
-		&cli.StringSliceFlag{Name: "registry-client-cert", Category: groupRegistry, Usage: "a client certificate for one registry: HOST=CERT,KEY (repeatable)"},
-		&cli.StringSliceFlag{Name: "registry-mirror", EnvVars: []string{"KANIKO_REGISTRY_MIRROR"}, Category: groupRegistry, Usage: "a mirror of Docker Hub: HOST[/PREFIX] (repeatable)"},
-		&cli.StringSliceFlag{Name: "registry-map", EnvVars: []string{"KANIKO_REGISTRY_MAP"}, Category: groupRegistry, Usage: "where a registry really is: FROM=TO[;FROM=TO] (repeatable, in order)"},
-		&cli.BoolFlag{Name: "skip-default-registry-fallback", Category: groupRegistry, Usage: "never ask the origin when a mirror or map has no answer"},
-		&cli.IntFlag{Name: "retries", Category: groupRegistry, Usage: "more attempts at requests that fail for a while"},
+func globalFlags() []settings.Flag {
+	all := slices.Concat(registryFlags(), shared.HostFlags(), shared.LogFlags(configFile))
+	for i := range all {
+		all[i].State, all[i].Note = settings.New, "" // kaniko has no such program
 	}
+	return all
 }
 
-func logFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "verbosity", Aliases: []string{"v"}, Value: "info", Category: groupLog, Usage: "trace, debug, info, warn, error, fatal or panic"},
-		&cli.StringFlag{Name: "log-format", Value: "color", Category: groupLog, Usage: "text, color or json"},
-		&cli.BoolFlag{Name: "log-timestamp", Category: groupLog, Usage: "put the time before log lines"},
+// registryFlags are manifest-tool's, and what they lack.
+func registryFlags() []settings.Flag {
+	return []settings.Flag{
+		{Name: "username", Value: "NAME", Group: groupRegistry, Doc: "the user at the target's registry, and at no other"},
+		{Name: "password", Value: "PASSWORD", Group: groupRegistry, Secret: true, Doc: "the password; others can see it in the list of processes, so better use the variable or --password-stdin"},
+		{Name: "password-stdin", Kind: settings.Bool, Group: groupRegistry, Doc: "read the password from stdin"},
+		{Name: "docker-cfg", Value: "FILE|DIR", Group: groupRegistry, Doc: "a Docker configuration, or its directory, to take credentials from instead of the usual files"},
+		{Name: "plain-http", Kind: settings.Bool, Group: groupRegistry, Doc: "plain HTTP is good enough"},
+		{Name: "insecure", Kind: settings.Bool, Group: groupRegistry, Doc: "plain HTTP is good enough, and any certificate is"},
+		{Name: "skip-tls-verify", Kind: settings.Bool, Group: groupRegistry, Doc: "do not verify certificates of registries"},
+		{Name: "retries", Kind: settings.Int, Default: "0", Group: groupRegistry, Doc: "more attempts at requests that fail for a while"},
 	}
 }
 
@@ -73,26 +66,8 @@ func outputFlags() []cli.Flag {
 	}
 }
 
-// flags puts groups of flags together; the global ones are known after a command, too.
-func flags(groups ...[]cli.Flag) []cli.Flag {
-	return append(slices.Concat(groups...), globalFlags()...)
-}
+// flags puts groups of flags together.
+func flags(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }
 
-// at is the context, of a command and those above it, in which a flag was given.
-func at(x *cli.Context, name string) *cli.Context {
-	for _, l := range x.Lineage() {
-		if l.Command != nil && slices.Contains(l.LocalFlagNames(), name) {
-			return l
-		}
-	}
-	return x
-}
-
-func text(x *cli.Context, name string) string { return at(x, name).String(name) }
-func yes(x *cli.Context, name string) bool    { return at(x, name).Bool(name) }
-
-// list is a repeatable flag without what is empty: a variable that a pipeline
-// leaves empty is as good as none.
-func list(x *cli.Context, name string) []string {
-	return slices.DeleteFunc(slices.Clone(at(x, name).StringSlice(name)), func(s string) bool { return s == "" })
-}
+// list is a repeatable flag without what is empty.
+func list(x *cli.Context, name string) []string { return shared.Given(x, name) }

@@ -6,27 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	shared "github.com/strake-build/strake/shared/cli"
-	"github.com/strake-build/strake/shared/logging"
-	"github.com/strake-build/strake/shared/version"
+	settings "github.com/strake-build/strake/shared/cli/flags"
 )
 
 func main() {
-	os.Exit(Main(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(Main(context.Background(), os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // Main runs the command and returns its exit code.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := shared.WithSignals(ctx)
 	defer stop()
-	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, log: zerolog.New(stderr)}
-	app := c.app()
-	err := app.RunContext(ctx, interleaved(app, args))
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, log: shared.Log{Logger: zerolog.New(stderr)}}
+	err := c.main(ctx, args[1:], environ)
 	if err == nil {
 		return 0
 	}
@@ -34,7 +33,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		err = cause
 	}
 	code, class := exit(err)
-	c.report(err, class, code)
+	c.log.Report(stderr, "manifest", err, class, code)
 	return code
 }
 
@@ -42,67 +41,57 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 type command struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	log            zerolog.Logger
-	json           bool // the log is JSON
+	settings       *settings.Settings
+	log            shared.Log
 }
 
-func (c *command) app() *cli.App {
-	return &cli.App{
-		Name:                      "manifest",
-		Usage:                     "make one multi-arch index of images that were built apart; check, push, sign and attest it",
-		Description:               exitCodes,
-		Flags:                     globalFlags(),
-		OnUsageError:              c.usage,
-		Writer:                    c.stdout,
-		ErrWriter:                 c.stderr,
-		HideVersion:               true,
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		Action: func(x *cli.Context) error {
-			if x.NArg() == 0 {
-				return cli.ShowAppHelp(x)
-			}
+// main finds out what is wanted, and does it.
+func (c *command) main(ctx context.Context, args, environ []string) error {
+	p, actions := c.makeProgram()
+	if shown, err := shared.ShowCommand(p, args, environ, c.stdout); shown {
+		return err
+	}
+	var err error
+	c.settings, err = p.Resolve(args, environ)
+	log, logErr := shared.OpenLog(c.stderr, c.settings)
+	if logErr == nil {
+		c.log = log
+	}
+	switch {
+	case c.settings.Help():
+		_, err := io.WriteString(c.stdout, p.Help(c.settings.Command))
+		return err
+	case err != nil || logErr != nil:
+		return &shared.UsageError{Err: errors.Join(err, logErr)}
+	}
+	maps.Copy(actions, shared.Actions(p, c.settings, c.stdout, c.notices))
+	actions[""] = func(x *cli.Context) error {
+		if x.NArg() > 0 {
 			return usageError("there is no command %q; manifest --help lists them", x.Args().First())
-		},
-		Commands: []*cli.Command{
-			c.createCommand(), c.pushCommand(), c.inspectCommand(),
-			c.signCommand(), c.verifyCommand(), c.attestCommand(), c.verifyAttestationCommand(), c.generateCommand(), c.importCommand(),
-			c.addCommand(), c.removeCommand(), c.annotateCommand(), c.copyCommand(),
-			{
-				Name: "version", Usage: "print the version", OnUsageError: c.usage,
-				Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "as JSON"}},
-				Action: func(x *cli.Context) error { return version.Print(c.stdout, x.Bool("json")) },
-			},
-		},
+		}
+		_, err := io.WriteString(c.stdout, p.Help(""))
+		return err
+	}
+	return shared.App(p, actions, c.stdout, c.stderr).RunContext(ctx, append([]string{p.Name}, c.settings.CommandLine()...))
+}
+
+// notices says what counts less than something else.
+func (c *command) notices() {
+	for _, n := range c.settings.Notices() {
+		c.log.Warn().Msg(n)
 	}
 }
 
 // run makes an action of a function that wants the log open and the right number of arguments.
 func (c *command) run(least, most int, f func(*cli.Context) error) cli.ActionFunc {
 	return func(x *cli.Context) error {
-		if err := c.openLog(x); err != nil {
-			return err
-		}
 		if n := x.NArg(); n < least || most >= 0 && n > most {
-			return usageError("%s takes %s; it got %d", x.Command.FullName(), x.Command.ArgsUsage, n)
+			return usageError("%s takes %s; it got %d", x.Command.Name, x.Command.ArgsUsage, n)
 		}
+		c.notices()
 		x.Context = c.log.WithContext(x.Context)
 		return f(x)
 	}
-}
-
-func (c *command) openLog(x *cli.Context) error {
-	format := logging.Format(text(x, "log-format"))
-	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
-		format = logging.Text
-	}
-	var err error
-	c.log, err = logging.New(c.stderr, logging.Options{Level: text(x, "verbosity"), Format: format, Timestamp: yes(x, "log-timestamp")})
-	if err != nil {
-		return &shared.UsageError{Err: err}
-	}
-	c.json = format == logging.JSON
-	return nil
 }
 
 // usage is told of flags that cannot be read.
@@ -112,19 +101,4 @@ func (c *command) usage(_ *cli.Context, err error, _ bool) error {
 
 func usageError(format string, args ...any) error {
 	return &shared.UsageError{Err: fmt.Errorf(format, args...)}
-}
-
-const exitCodes = `Exit codes: 0 done; 10 no signature, 11 no such tag, 12 no signature that fits, 13 no certificate
-(verify, verify-attestation); 64 usage; 65 a check failed; 66 not found; 69 registry unreachable;
-70 internal; 73 no space; 75 temporary; 76 integrity; 77 denied, or not signed as required;
-78 environment; 128 and the number of a signal.
-
-stdout carries the result only, one REPOSITORY@DIGEST per repository; all else goes to stderr.`
-
-func (c *command) report(err error, class string, code int) {
-	if _, ok := errors.AsType[*shared.UsageError](err); ok && !c.json {
-		fmt.Fprintf(c.stderr, "manifest: %v\nmanifest --help and manifest COMMAND --help list the flags.\n", err)
-		return
-	}
-	c.log.Error().Str("class", class).Int("code", code).Msg(err.Error())
 }

@@ -53,7 +53,7 @@ func (c *command) mergeOnly(x *cli.Context, r merge.Request, refs []string) (*me
 		c.log.Info().Str("source", e.Source).Str("digest", e.Descriptor.Digest.String()).Msg(entryName(e))
 	}
 	done := &merged{plan, r.Targets}
-	if yes(x, "dry-run") {
+	if x.Bool("dry-run") {
 		c.log.Info().Msgf("nothing is written (--dry-run); the index would be %s", plan.Index.Descriptor.Digest)
 		return done, nil
 	}
@@ -111,8 +111,8 @@ func (a artifact) RawManifest() ([]byte, error)        { return a.raw, nil }
 // files writes the small files that pipelines read.
 func (c *command) files(x *cli.Context, targets []merge.Target, a artifact, extra map[string]any) error {
 	f := &export.Files{
-		Digest: text(x, "digest-file"), NameDigest: text(x, "image-name-with-digest-file"),
-		Metadata: text(x, "metadata-file"), Extra: extra,
+		Digest: x.String("digest-file"), NameDigest: x.String("image-name-with-digest-file"),
+		Metadata: x.String("metadata-file"), Extra: extra,
 	}
 	for _, t := range targets {
 		d, err := export.ParseDestination(t.String())

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ import (
 func execute(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if code := Main(t.Context(), append([]string{"manifest"}, args...), strings.NewReader(""), &stdout, &stderr); code != 0 {
+	if code := Main(t.Context(), append([]string{"manifest"}, args...), os.Environ(), strings.NewReader(""), &stdout, &stderr); code != 0 {
 		t.Fatalf("manifest %s: exit code %d\n%s", strings.Join(args, " "), code, stderr.String())
 	}
 	return stdout.String()

@@ -18,10 +18,6 @@ func (c *command) pushCommand() *cli.Command {
 	kind := &cli.StringFlag{Name: "type", Value: "auto", Category: groupIndex, Usage: "oci, docker, or auto: docker where all images are"}
 	return &cli.Command{
 		Name: "push", Usage: "make an index and push it, as manifest-tool does", OnUsageError: c.usage,
-		Flags: []cli.Flag{kind},
-		Action: func(x *cli.Context) error {
-			return usageError("push %s: from-spec or from-args is to follow", x.Args().First())
-		},
 		Subcommands: []*cli.Command{{
 			Name: "from-spec", Usage: "of manifest-tool's YAML", ArgsUsage: "one FILE, or - for stdin", OnUsageError: c.usage,
 			Flags:  flags([]cli.Flag{kind}, checkFlags(), signFlags(), outputFlags()),
@@ -119,7 +115,7 @@ func commaPairs(lists []string) (all []string) {
 // order, and the index has no annotations of its own accord, as there.
 func (c *command) pushSpec(x *cli.Context, s manifesttool.Spec) error {
 	p := &parser{x: x}
-	format, err := index.ParseFormat(text(x, "type"))
+	format, err := index.ParseFormat(x.String("type"))
 	if err != nil {
 		p.fail("--type: %w", err)
 	}
@@ -131,7 +127,7 @@ func (c *command) pushSpec(x *cli.Context, s manifesttool.Spec) error {
 		p.errs = append(p.errs, err)
 	}
 	r := merge.Request{
-		Targets: p.targets(names), Convert: yes(x, "convert"), IgnoreMissing: yes(x, "ignore-missing"),
+		Targets: p.targets(names), Convert: x.Bool("convert"), IgnoreMissing: x.Bool("ignore-missing"),
 		Index: index.Options{Format: format, KeepOrder: true, Annotations: s.Annotations, Rules: p.rules()},
 	}
 	// Who asks for an OCI index gets one of whatever images: that is how

@@ -94,9 +94,9 @@ func (p *parser) rules() index.Rules {
 		p.fail("--expect-platforms: %w", err)
 	}
 	return index.Rules{
-		Expect: expect, AllowExtra: yes(p.x, "allow-extra-platforms"), AllowDuplicates: yes(p.x, "allow-duplicate-platforms"),
-		AllowOtherPlatform: yes(p.x, "allow-other-platform"), AllowOtherLabels: yes(p.x, "allow-other-labels"),
-		AllowMixedTypes: yes(p.x, "allow-mixed-types"),
+		Expect: expect, AllowExtra: p.x.Bool("allow-extra-platforms"), AllowDuplicates: p.x.Bool("allow-duplicate-platforms"),
+		AllowOtherPlatform: p.x.Bool("allow-other-platform"), AllowOtherLabels: p.x.Bool("allow-other-labels"),
+		AllowMixedTypes: p.x.Bool("allow-mixed-types"),
 	}
 }
 

@@ -60,7 +60,7 @@ func (c *command) signing(x *cli.Context, client *registry.Client, m *merge.Merg
 	if err != nil {
 		return err
 	}
-	if !yes(x, "dry-run") {
+	if !x.Bool("dry-run") {
 		m.Signer = s
 	}
 	r.IndexOnly = x.Bool("sign-index-only")

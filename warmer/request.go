@@ -14,82 +14,22 @@ import (
 
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	shared "github.com/strake-build/strake/shared/cli"
-	"github.com/strake-build/strake/shared/logging"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/store"
 	"github.com/strake-build/strake/shared/warm"
 	"github.com/strake-build/strake/shared/warmed"
 )
 
-// openLog makes the logger of the flags.
-func (c *command) openLog(x *cli.Context) error {
-	format := logging.Format(x.String("log-format"))
-	if format == logging.Color && os.Getenv("NO_COLOR") != "" {
-		format = logging.Text
-	}
-	var err error
-	c.log, err = logging.New(c.stderr, logging.Options{Level: x.String("verbosity"), Format: format, Timestamp: x.Bool("log-timestamp")})
-	if err != nil {
-		return &shared.UsageError{Err: err}
-	}
-	zerolog.DurationFieldUnit = time.Millisecond
-	c.json = format == logging.JSON
-	return nil
-}
-
 // client makes the registry client of the flags.
 func (c *command) client(x *cli.Context) (*registry.Client, error) {
-	certs, err1 := pairs(x, "registry-certificate")
-	clientCerts, err2 := pairs(x, "registry-client-cert")
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, &shared.UsageError{Err: err}
-	}
-	o := registry.Options{
-		InsecurePull: x.Bool("insecure-pull"), InsecureRegistries: x.StringSlice("insecure-registry"),
-		SkipTLSVerifyPull: x.Bool("skip-tls-verify-pull"), SkipTLSVerifyRegistries: x.StringSlice("skip-tls-verify-registry"),
-		Mirrors: given(x, "registry-mirror"), Maps: given(x, "registry-map"),
-		SkipDefaultFallback: x.Bool("skip-default-registry-fallback"),
-		Certificates:        certs, ClientCerts: clientCerts, UserAgent: "strake",
-		Notice: func(line string) { c.log.Warn().Msg(line) },
-	}
-	var err error
-	o.Keychain, err = shared.Keychain(shared.Environment{Variables: os.Environ(), Notice: o.Notice})
+	o, err := shared.Registries(x, shared.Environment{Variables: os.Environ(), Notice: func(line string) { c.log.Warn().Msg(line) }})
 	if err != nil {
 		return nil, err
 	}
-	if n := x.Int("image-download-retry"); n > 0 {
-		o.Retries = registry.DefaultRetries + n
-	}
-	client, err := registry.New(o)
-	if err != nil {
-		return nil, &shared.UsageError{Err: err}
-	}
-	return client, nil
-}
-
-// given is a list without what is empty: a variable that a pipeline leaves
-// empty is as good as none.
-func given(x *cli.Context, flag string) []string {
-	return slices.DeleteFunc(x.StringSlice(flag), func(s string) bool { return s == "" })
-}
-
-// pairs reads KEY=VALUE flags.
-func pairs(x *cli.Context, flag string) (map[string]string, error) {
-	m := make(map[string]string)
-	var errs []error
-	for _, s := range x.StringSlice(flag) {
-		k, v, ok := strings.Cut(s, "=")
-		if !ok || k == "" {
-			errs = append(errs, fmt.Errorf("--%s %s: want KEY=VALUE", flag, s))
-			continue
-		}
-		m[k] = v
-	}
-	return m, errors.Join(errs...)
+	return shared.Client(o)
 }
 
 // platforms reads --platform; all is every one.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,22 +28,35 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the command as users do, script by script, each with a
 // registry of its own at $REGISTRY.
-func TestScript(t *testing.T) {
+func TestScript(t *testing.T) { runScripts(t, "testdata/script") }
+
+// TestSurfaceScript runs the scripts of what kaniko's warmer has, one for each row.
+func TestSurfaceScript(t *testing.T) { runScripts(t, "testdata/surface") }
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			s := registrytest.New(e.T().(testing.TB))
-			e.Values[serverKey{}] = s
+			e.Values[serverKey{}], e.Values[outerKey{}] = s, e.T()
 			e.Setenv("REGISTRY", s.Host)
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("DOCKER_CONFIG", e.WorkDir)
 			e.Setenv("CACHE", filepath.Join(e.WorkDir, "cache"))
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "far" {
+				return false, fmt.Errorf("unknown condition %s", cond)
+			}
+			return farAddress() != "", nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"push": push, "onbuild": onbuild, "sign": sign, "requests": requests, "forget": forget, "down": down, "spoil": spoil, "blobs": blobs, "heal": heal,
+			"exits": exits, "registry": startRegistry, "auth": auth, "fault": fault, "jsonlines": jsonLines,
 		},
 	})
 }

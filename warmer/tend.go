@@ -46,9 +46,6 @@ type row struct {
 }
 
 func (c *command) list(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	s, err := readable(x, false)
 	if err != nil {
 		return err
@@ -106,9 +103,6 @@ func describe(x *cli.Context, s *store.Store, r store.Record) row {
 }
 
 func (c *command) verify(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	s, err := readable(x, true)
 	if err != nil {
 		return err
@@ -141,9 +135,6 @@ func (c *command) verify(x *cli.Context) error {
 }
 
 func (c *command) collect(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	p, err := policy(x)
 	if err != nil {
 		return err
@@ -173,9 +164,6 @@ func (c *command) collect(x *cli.Context) error {
 }
 
 func (c *command) export(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	s, err := readable(x, false)
 	if err != nil {
 		return err
@@ -209,15 +197,13 @@ func removed(path string) error {
 }
 
 func (c *command) importTar(x *cli.Context) (err error) {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	if x.NArg() > 1 {
 		return &shared.UsageError{Err: errors.New("import: one tar at a time; none, or -, is stdin")}
 	}
 	if done, err := c.enterNamespace(x.Context, x); done || err != nil {
 		return err
 	}
+	c.notices()
 	var r io.Reader = os.Stdin
 	if name := x.Args().First(); name != "" && name != "-" {
 		f, err := os.Open(name)

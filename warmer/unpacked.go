@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
 
-	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/sandbox"
@@ -25,16 +23,14 @@ func (c *command) prepare(x *cli.Context, s *store.Store) (func(context.Context,
 		return nil, err
 	}
 	k := &unpacked.Keeper{Store: s, UserXattr: userXattr, Notice: func(l string) { c.log.Warn().Msg(l) }}
-	switch v := x.String("unpacked"); v {
+	switch x.String("unpacked") {
 	case "true":
 		k.Trees = true
 	case "false":
-	case "auto":
+	default:
 		why := unpacked.Suits(s.Path())
 		k.Trees = why == nil
 		c.log.Debug().AnErr("why", why).Msgf("layers are kept unpacked: %t", k.Trees)
-	default:
-		return nil, &shared.UsageError{Err: fmt.Errorf("--unpacked %s: not one of auto, true, false", v)}
 	}
 	return func(ctx context.Context, img *registry.Image) error {
 		if img.Platform.OS == "windows" {

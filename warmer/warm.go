@@ -20,12 +20,10 @@ func (c *command) warm(x *cli.Context) error {
 	if x.NArg() > 0 {
 		return &shared.UsageError{Err: fmt.Errorf("argument %q: no arguments are taken, only flags", x.Args().First())}
 	}
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	if done, err := c.enterNamespace(x.Context, x); done || err != nil {
 		return err
 	}
+	c.notices()
 	w, err := c.warmer(x)
 	if err != nil {
 		return err
@@ -95,9 +93,6 @@ func (c *command) summary(ctx context.Context, results []warm.Result, err error,
 
 // lock writes down what the images are.
 func (c *command) lock(x *cli.Context) error {
-	if err := c.openLog(x); err != nil {
-		return err
-	}
 	client, err := c.client(x)
 	if err != nil {
 		return err

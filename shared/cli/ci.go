@@ -64,7 +64,8 @@ func (c CI) Neutral(line []byte) []byte {
 	return line
 }
 
-func (c CI) neutral(s string) string { return string(c.Neutral([]byte(s))) }
+// NeutralText is Neutral for a text.
+func (c CI) NeutralText(s string) string { return string(c.Neutral([]byte(s))) }
 
 // Open begins a part of the log that can be folded, and Close ends it. Name is
 // of letters, digits and underscores.
@@ -102,7 +103,7 @@ type Annotation struct {
 
 // Annotate writes an annotation.
 func (c CI) Annotate(w io.Writer, a Annotation) {
-	a.Text, a.File = c.neutral(a.Text), c.neutral(a.File)
+	a.Text, a.File = c.NeutralText(a.Text), c.NeutralText(a.File)
 	switch c.Kind {
 	case "github":
 		props := ""

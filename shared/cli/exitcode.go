@@ -5,18 +5,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net/http"
 	"os"
+	"slices"
 	"syscall"
 
-	"github.com/strake-build/strake/shared/build"
-	"github.com/strake-build/strake/shared/buildcontext"
 	"github.com/strake-build/strake/shared/cli/flags"
 	"github.com/strake-build/strake/shared/credentials"
-	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/layer"
-	"github.com/strake-build/strake/shared/op/run"
-	"github.com/strake-build/strake/shared/op/source"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/store"
 	"github.com/strake-build/strake/shared/warmed"
@@ -48,64 +43,60 @@ type Signalled struct{ Signal os.Signal }
 
 func (e *Signalled) Error() string { return "stopped by signal: " + e.Signal.String() }
 
-// class is a group of errors with its exit code and its name in logs.
-type class struct {
-	code  int
-	name  string
-	match func(error) bool
+// Class is a group of errors with its exit code and its name in logs.
+type Class struct {
+	Code  int
+	Name  string
+	Match func(error) bool
 }
 
-func is(targets ...error) func(error) bool {
+// Classes are those that only some commands know. All are tried in order, the
+// more telling first: the Early ones after mistakes of the user, the Late ones
+// before what the file system says.
+type Classes struct{ Early, Late []Class }
+
+// Is makes a Match of errors.Is.
+func Is(targets ...error) func(error) bool {
 	return func(err error) bool {
-		for _, t := range targets {
-			if errors.Is(err, t) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 	}
 }
 
-func as[E error](err error) bool {
+// As is a Match by an error's type.
+func As[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
 }
 
-// deniedStatus tells whether a web server refused us.
-func deniedStatus(err error) bool {
-	s, ok := errors.AsType[*source.StatusError](err)
-	return ok && (s.Code == http.StatusUnauthorized || s.Code == http.StatusForbidden)
+func mistakes() []Class {
+	return []Class{
+		{ExitConfig, "configuration", As[*flags.FileError]},
+		{ExitConfig, "configuration", Is(credentials.ErrSources)},
+		{ExitUsage, "usage", As[*UsageError]},
+		{ExitIntegrity, "integrity", Is(registry.ErrIntegrity, layer.ErrIntegrity, store.ErrIntegrity)},
+	}
 }
 
-// classes are tried in order: the more telling first.
-func classes() []class {
-	return []class{
-		{ExitConfig, "configuration", as[*flags.FileError]},
-		{ExitConfig, "configuration", is(credentials.ErrSources)},
-		{ExitUsage, "usage", as[*UsageError]},
-		{ExitUsage, "usage", is(run.ErrNoSecret, run.ErrNoAgent, frontend.ErrOption)},
-		{ExitIntegrity, "integrity", is(registry.ErrIntegrity, layer.ErrIntegrity, store.ErrIntegrity)},
-		{ExitIntegrity, "integrity", as[*source.ChecksumError]},
-		{ExitUnavailable, "unavailable", is(source.ErrUnavailable)},
-		{ExitDenied, "denied", func(err error) bool { return deniedStatus(err) || errors.Is(err, source.ErrDenied) }},
-		{ExitNoInput, "not found", as[*source.StatusError]},
-		{ExitDenied, "denied", is(registry.ErrDenied)},
-		{ExitDenied, "lock", as[*warmed.DriftError]},
-		{ExitConfig, "untrusted", is(registry.ErrUntrusted)},
-		{ExitUnavailable, "unavailable", is(registry.ErrUnavailable)},
-		{ExitNoInput, "not found", is(registry.ErrNotFound, registry.ErrNoPlatform, build.ErrNoContext)},
-		{ExitCantCreate, "no space", is(syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EROFS)},
-		{ExitDockerfile, "context", as[*buildcontext.ArchiveError]},
-		{ExitConfig, "environment", as[*build.EnvironmentError]},
-		{ExitDockerfile, "dockerfile", as[*frontend.Error]},
-		{ExitDockerfile, "unsupported", as[*run.Unsupported]},
-		{ExitNoInput, "not found", is(fs.ErrNotExist)},
-		{ExitCantCreate, "permission", is(fs.ErrPermission)},
+func registries() []Class {
+	return []Class{
+		{ExitDenied, "denied", Is(registry.ErrDenied)},
+		{ExitDenied, "lock", As[*warmed.DriftError]},
+		{ExitConfig, "untrusted", Is(registry.ErrUntrusted)},
+		{ExitUnavailable, "unavailable", Is(registry.ErrUnavailable)},
+		{ExitNoInput, "not found", Is(registry.ErrNotFound, registry.ErrNoPlatform)},
+		{ExitCantCreate, "no space", Is(syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EROFS)},
+	}
+}
+
+func files() []Class {
+	return []Class{
+		{ExitNoInput, "not found", Is(fs.ErrNotExist)},
+		{ExitCantCreate, "permission", Is(fs.ErrPermission)},
 	}
 }
 
 // Exit says which code a command ends with, and the name of the error's class.
-func Exit(err error) (code int, name string) {
+func Exit(err error, own Classes) (code int, name string) {
 	if err == nil {
 		return 0, ""
 	}
@@ -114,12 +105,9 @@ func Exit(err error) (code int, name string) {
 			return 128 + int(n), "signal"
 		}
 	}
-	if e, ok := errors.AsType[*run.ExitError](err); ok {
-		return e.ExitCode(), "step"
-	}
-	for _, c := range classes() {
-		if c.match(err) {
-			return c.code, c.name
+	for _, c := range slices.Concat(mistakes(), own.Early, registries(), own.Late, files()) {
+		if c.Match(err) {
+			return c.Code, c.Name
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/strake-build/strake/shared/cli/flags"
+import (
+	"slices"
+
+	"github.com/strake-build/strake/shared/cli/flags"
+)
 
 // The groups of flags that more than one program has.
 const (
@@ -14,26 +18,42 @@ func Families() []string { return []string{"STRAKE_", "FF_KANIKO_"} }
 
 // RegistryFlags say how registries are reached, pulling and pushing.
 func RegistryFlags() []flags.Flag {
-	return append([]flags.Flag{
+	return slices.Concat([]flags.Flag{
 		{Name: "insecure", Kind: flags.Bool, Group: GroupRegistry, State: flags.Kept, Doc: "push over plain HTTP"},
 		{
 			Name: "skip-tls-verify", Kind: flags.Bool, Group: GroupRegistry, State: flags.Kept,
 			Doc: "do not verify certificates of registries, pushing and pulling",
 		},
-	}, PullFlags()...)
+	}, PullFlags(), []flags.Flag{
+		{
+			Name: "image-fs-extract-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,
+			Doc: "how many times more the download of a base image's layer may break off",
+		},
+	})
 }
 
 // PullFlags say how registries are reached for pulling.
 func PullFlags() []flags.Flag {
-	return []flags.Flag{
+	return slices.Concat([]flags.Flag{
 		{Name: "insecure-pull", Kind: flags.Bool, Group: GroupRegistry, State: flags.Kept, Doc: "pull over plain HTTP"},
-		{
-			Name: "insecure-registry", Kind: flags.List, Value: "HOST", Group: GroupRegistry, State: flags.Kept,
-			Doc: "plain HTTP for this registry, both ways",
-		},
 		{
 			Name: "skip-tls-verify-pull", Kind: flags.Bool, Group: GroupRegistry, State: flags.Fixed,
 			Doc: "do not verify certificates when pulling", Note: "it works; kaniko reads it and never looks at it",
+		},
+	}, HostFlags(), []flags.Flag{
+		{
+			Name: "image-download-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,
+			Doc: "more attempts at downloading base images, besides the retries that every request has",
+		},
+	})
+}
+
+// HostFlags are about registries whatever is done there.
+func HostFlags() []flags.Flag {
+	return []flags.Flag{
+		{
+			Name: "insecure-registry", Kind: flags.List, Value: "HOST", Group: GroupRegistry, State: flags.Kept,
+			Doc: "plain HTTP for this registry, both ways",
 		},
 		{
 			Name: "skip-tls-verify-registry", Kind: flags.List, Value: "HOST", Group: GroupRegistry, State: flags.Kept,
@@ -67,14 +87,6 @@ func PullFlags() []flags.Flag {
 		{
 			Name: "credential-helpers", Kind: flags.List, Value: "NAME", Group: GroupRegistry, State: flags.Kept,
 			Doc: "where credentials may come from besides config files: env, google, ecr, acr, gitlab; empty for none (default: all of them)",
-		},
-		{
-			Name: "image-download-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,
-			Doc: "more attempts at downloading base images, besides the retries that every request has",
-		},
-		{
-			Name: "image-fs-extract-retry", Kind: flags.Int, Default: "0", Group: GroupRegistry, State: flags.Kept,
-			Doc: "how many times more the download of a base image's layer may break off",
 		},
 		{
 			Name: "registry-http1", Kind: flags.Bool, Env: []string{"FF_KANIKO_DISABLE_HTTP2"}, Group: GroupRegistry,

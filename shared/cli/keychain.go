@@ -21,6 +21,8 @@ type Environment struct {
 	// nil means all of them, an empty list none; config files always count. Each
 	// may be several, separated by commas.
 	Helpers []string
+	// Files are config files in place of the usual ones and of DOCKER_AUTH_CONFIG.
+	Files []string
 	// Destinations are what the command pushes to. REGISTRY_USERNAME and
 	// REGISTRY_PASSWORD, which name no registry, are for theirs.
 	Destinations []string
@@ -61,6 +63,9 @@ func Keychain(e Environment) (*credentials.Keychain, error) {
 	s := credentials.Sources{
 		Inline: v["DOCKER_AUTH_CONFIG"], Files: v.configFiles(), Notice: e.Notice,
 		Programs: credentials.Programs{Path: filepath.SplitList(v["PATH"]), Environ: e.Variables, Builtin: cloud.Builtin(clouds)},
+	}
+	if e.Files != nil {
+		s.Inline, s.Files = "", e.Files
 	}
 	for _, h := range helpers() {
 		switch {

@@ -92,7 +92,8 @@ func (f *Flag) key(command string) string {
 // set counts.
 func (f *Flag) variables(command string) []string {
 	own := "STRAKE_" + strings.ToUpper(strings.ReplaceAll(f.key(command), "-", "_"))
-	return append([]string{own}, f.Env...)
+	others := slices.DeleteFunc(slices.Clone(f.Env), func(v string) bool { return v == own })
+	return append([]string{own}, others...)
 }
 
 // check tells what is wrong with a value.

@@ -21,15 +21,16 @@ func (p *Program) Man(w io.Writer, version string) error {
 	}
 	p.manFlags(&b, "", p.Flags)
 	b.WriteString(".SH COMMANDS\n")
+	told := told(p.Flags)
 	for _, c := range p.commands()[1:] {
 		fmt.Fprintf(&b, ".SS %s\n%s\n", roff(p.usage(&c)), roff(sentence(c.Doc)))
 		if c.Long != "" {
 			fmt.Fprintf(&b, ".PP\n%s\n", roff(strings.Join(strings.Fields(c.Long), " ")))
 		}
-		own := own(c.Flags)
+		own, others := told.split(c.Flags)
 		p.manEntries(&b, c.Name, own)
-		if n := len(shown(c.Flags)) - len(own); n > 0 {
-			fmt.Fprintf(&b, ".PP\nThe flags of these groups are taken, too: %s.\n", roff(strings.Join(shared(c.Flags), ", ")))
+		if len(others) > 0 {
+			fmt.Fprintf(&b, ".PP\nThe flags of these groups are taken, too: %s.\n", roff(strings.Join(groups(others), ", ")))
 		}
 	}
 	b.WriteString(".SH ENVIRONMENT\nEvery flag is also set by a variable: STRAKE_ and its name in capitals, with _ for \\-;\nseveral values stand on lines of their own.\n")
@@ -55,26 +56,6 @@ func (p *Program) manEntries(b *strings.Builder, command string, table []Flag) {
 	for _, f := range table {
 		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(strings.TrimSpace(f.heading())), roff(sentence(f.explain(command))))
 	}
-}
-
-// own are the flags that belong to one command; shared are the groups of the others.
-func own(table []Flag) (out []Flag) {
-	for _, f := range shown(table) {
-		if f.Local {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
-func shared(table []Flag) []string {
-	var others []Flag
-	for _, f := range shown(table) {
-		if !f.Local {
-			others = append(others, f)
-		}
-	}
-	return groups(others)
 }
 
 // roff escapes what means something to troff.

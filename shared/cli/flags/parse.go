@@ -57,6 +57,26 @@ func (p *Program) parse(args []string) (line, error) {
 	return l.line, errors.Join(l.errs...)
 }
 
+// find finds a flag by a long name. Between the words of a command of several
+// those of all that it may become are known.
+func (l *lineParser) find(name string) *Flag {
+	return l.search(func(table []Flag) *Flag { return find(table, name) })
+}
+
+func (l *lineParser) findShort(letter string) *Flag {
+	return l.search(func(table []Flag) *Flag { return findShort(table, letter) })
+}
+
+func (l *lineParser) search(in func([]Flag) *Flag) *Flag {
+	f := in(l.table)
+	for i := range l.p.Commands {
+		if f == nil && l.group != "" && strings.HasPrefix(l.p.Commands[i].Name, l.group+" ") {
+			f = in(l.p.Commands[i].Flags)
+		}
+	}
+	return f
+}
+
 func (l *lineParser) next() string {
 	s := l.rest[0]
 	l.rest = l.rest[1:]
@@ -100,7 +120,7 @@ func (l *lineParser) enter(c *Command) {
 func (l *lineParser) long(arg string) {
 	typed, value, ok := strings.Cut(arg, "=")
 	name := typed[2:]
-	f := find(l.table, name)
+	f := l.find(name)
 	switch {
 	case f == nil && name == "help":
 		l.line.help = true
@@ -120,14 +140,18 @@ func (l *lineParser) long(arg string) {
 // letters reads -a, -abc, -aVALUE and -a=VALUE.
 func (l *lineParser) letters(arg string) {
 	name, _, _ := strings.Cut(arg[1:], "=")
-	if len(name) > 1 && find(l.table, name) != nil {
+	if len(name) > 1 && l.find(name) != nil {
+		if l.p.OneDash {
+			l.long("-" + arg)
+			return
+		}
 		l.fail("-%s: a long name wants two dashes, --%s", name, name)
 		return
 	}
 	for s := arg[1:]; s != ""; {
 		letter, rest := s[:1], s[1:]
 		typed := "-" + letter
-		f := findShort(l.table, letter)
+		f := l.findShort(letter)
 		switch {
 		case f == nil && letter == "h":
 			l.line.help = true
@@ -171,18 +195,26 @@ func (l *lineParser) unknown(typed string) {
 
 // near names the flag that may have been meant.
 func (l *lineParser) near(name string) string {
-	best, least := "", 3
+	var names []string
 	for _, f := range shown(l.table) {
-		for _, n := range f.names() {
-			if d := distance(name, n); d < least {
-				best, least = n, d
-			}
-		}
+		names = append(names, f.names()...)
 	}
+	best := nearest(name, names)
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean --%s?)", best)
+}
+
+// nearest is the first of the names that differ least, and by little.
+func nearest(name string, names []string) string {
+	best, least := "", 3
+	for _, n := range names {
+		if d := distance(name, n); d < least || d == least && best != "" && n < best {
+			best, least = n, d
+		}
+	}
+	return best
 }
 
 // distance is Levenshtein's: how many letters differ.

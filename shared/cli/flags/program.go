@@ -39,8 +39,14 @@ type Program struct {
 	// Families are beginnings of variables' names. Every one that is set must be
 	// in Variables, or is reported.
 	Families []string
+	// Shared are such beginnings that other programs have, too: of these only what
+	// is nearly a name of this program is reported.
+	Shared []string
 	// Absent are flags that are known, and refused for the reason given.
 	Absent map[string]string
+	// OneDash takes long names behind one dash, too, as Go's package flag does.
+	// Joined short names are not taken then where they are a long one.
+	OneDash bool
 	// Config is where the configuration file is looked for when nobody names one.
 	Config string
 }
@@ -81,6 +87,9 @@ func (p *Program) command(name string) *Command {
 	}
 	return &p.Commands[i]
 }
+
+// Has tells whether a word begins a subcommand.
+func (p *Program) Has(word string) bool { return slices.Contains(p.words(), word) }
 
 // below are the next words of the commands that begin with a word.
 func (p *Program) below(group string) (out []string) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -196,10 +197,16 @@ func (r *resolver) notices() {
 	}
 	var unknown []string
 	for name := range r.env {
-		for _, family := range r.p.Families {
-			if strings.HasPrefix(name, family) && !known[name] && !service(name) {
-				unknown = append(unknown, name+": there is no such variable")
-			}
+		if known[name] || service(name) {
+			continue
+		}
+		begins := func(family string) bool { return strings.HasPrefix(name, family) }
+		meant := nearest(name, slices.Collect(maps.Keys(known)))
+		switch {
+		case slices.ContainsFunc(r.p.Families, begins):
+			unknown = append(unknown, name+": there is no such variable")
+		case meant != "" && slices.ContainsFunc(r.p.Shared, begins):
+			unknown = append(unknown, name+": there is no such variable (did you mean "+meant+"?)")
 		}
 	}
 	slices.Sort(unknown)

@@ -3,6 +3,7 @@ package flags
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -10,38 +11,86 @@ import (
 func (p *Program) Table(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n", p.Name)
-	markdown(&b, "", p.Flags)
+	t := &markdown{&b, p.compared()}
+	for _, g := range groups(p.Flags) {
+		fmt.Fprintf(&b, "\n### %s\n", g)
+		t.rows("", Only(p.Flags, g))
+	}
+	told := told(p.Flags)
 	for _, c := range p.commands()[1:] {
-		own := own(c.Flags)
+		own, others := told.split(c.Flags)
 		fmt.Fprintf(&b, "\n### %s\n\n%s\n", p.usage(&c), sentence(c.Doc))
-		if others := shared(c.Flags); len(others) > 0 {
-			fmt.Fprintf(&b, "Takes the flags of these groups: %s.\n", strings.Join(others, ", "))
+		if len(others) > 0 {
+			fmt.Fprintf(&b, "Takes the flags of these groups: %s.\n", strings.Join(groups(others), ", "))
 		}
 		if len(own) > 0 {
-			b.WriteString(markdownHead)
-			rows(&b, c.Name, own)
+			t.rows(c.Name, own)
 		}
 	}
 	if len(p.Variables) > 0 {
-		fmt.Fprintf(&b, "\n### Variables of %s that are no flag's\n\n| variable | state | what it does |\n| --- | --- | --- |\n", p.Name)
+		fmt.Fprintf(&b, "\n### Variables of %s that are no flag's\n", p.Name)
+		t.head("variable", "state", "what it does")
 		for _, v := range p.Variables {
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.Name, state(v.State), cell(v.Doc))
+			t.row("`"+v.Name+"`", state(v.State), cell(v.Doc))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-const markdownHead = "\n| flag | default | variables | state | meaning |\n| --- | --- | --- | --- | --- |\n"
+// heard are the flags of which a document has told already.
+type heard map[string]bool
 
-func markdown(b *strings.Builder, command string, table []Flag) {
-	for _, g := range groups(table) {
-		fmt.Fprintf(b, "\n### %s\n%s", g, markdownHead)
-		rows(b, command, Only(table, g))
-	}
+func told(table []Flag) heard {
+	h := heard{}
+	h.split(table)
+	return h
 }
 
-func rows(b *strings.Builder, command string, table []Flag) {
+// split tells the flags of a command that are its own, or are met for the first
+// time, from those of which was told.
+func (h heard) split(table []Flag) (first, again []Flag) {
+	for _, f := range shown(table) {
+		if !f.Local && h[f.Name] {
+			again = append(again, f)
+			continue
+		}
+		first = append(first, f)
+		if !f.Local {
+			h[f.Name] = true
+		}
+	}
+	return first, again
+}
+
+// compared tells whether the program is compared with one of kaniko's.
+func (p *Program) compared() bool {
+	return slices.ContainsFunc(p.Flags, func(f Flag) bool { return f.State != New })
+}
+
+// markdown writes tables, with a column for states or without.
+type markdown struct {
+	b      *strings.Builder
+	states bool
+}
+
+// head begins a table.
+func (t *markdown) head(cells ...string) {
+	t.b.WriteString("\n")
+	t.row(cells...)
+	t.row(slices.Repeat([]string{"---"}, len(cells))...)
+}
+
+// row writes a line, of which the last cell but one is the state.
+func (t *markdown) row(cells ...string) {
+	if n := len(cells) - 2; !t.states {
+		cells = slices.Delete(cells, n, n+1)
+	}
+	t.b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+}
+
+func (t *markdown) rows(command string, table []Flag) {
+	t.head("flag", "default", "variables", "state", "meaning")
 	for _, f := range table {
 		name := "`--" + f.Name + "`"
 		if f.Short != "" {
@@ -60,9 +109,9 @@ func rows(b *strings.Builder, command string, table []Flag) {
 		if f.Default != "" {
 			doc = strings.TrimSuffix(doc, ".")
 		}
-		fmt.Fprintf(b, "| %s | %s | `%s` | %s | %s |\n", name, code(f.Default), strings.Join(f.variables(command), "` `"), state(f.State), cell(doc))
+		t.row(name, code(f.Default), "`"+strings.Join(f.variables(command), "` `")+"`", state(f.State), cell(doc))
 		for _, a := range f.Aliases {
-			fmt.Fprintf(b, "| `--%s` | | | alias | `--%s` |\n", a, f.Name)
+			t.row("`--"+a+"`", "", "", "alias", "`--"+f.Name+"`")
 		}
 	}
 }

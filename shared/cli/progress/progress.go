@@ -1,4 +1,5 @@
-package cli
+// Package progress is what a build says while it runs: its steps, what they print, where in a Dockerfile one failed, and what the cache was good for.
+package progress
 
 import (
 	"bytes"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/logging"
@@ -29,7 +31,7 @@ type Progress struct {
 	json  *zerolog.Logger // nil for lines
 	level zerolog.Level
 	// CI reads what is written; what comes from strangers is no command to it.
-	CI CI
+	CI cli.CI
 
 	mu    sync.Mutex
 	steps map[string]*step
@@ -44,8 +46,8 @@ type StepTime struct {
 	Error   string  `json:"error,omitempty"`
 }
 
-// NewProgress writes to w, in the format of the log.
-func NewProgress(w io.Writer, log zerolog.Logger, f logging.Format) *Progress {
+// New writes to w, in the format of the log.
+func New(w io.Writer, log zerolog.Logger, f logging.Format) *Progress {
 	p := &Progress{w: w, steps: make(map[string]*step), level: log.GetLevel()}
 	if f == logging.JSON {
 		p.json = &log
@@ -71,7 +73,7 @@ type step struct {
 func (p *Progress) Start(v *graph.Vertex) op.Log {
 	p.mu.Lock()
 	p.next++
-	s := &step{p: p, n: p.next, name: p.CI.neutral(v.Name), started: time.Now()}
+	s := &step{p: p, n: p.next, name: p.CI.NeutralText(v.Name), started: time.Now()}
 	s.out.line = func(l []byte) { s.line("stdout", l) }
 	s.err.line = func(l []byte) { s.line("stderr", l) }
 	p.steps[v.ID] = s
@@ -98,11 +100,11 @@ func (p *Progress) End(v *graph.Vertex, took time.Duration, err error) {
 	s.err.flush()
 	switch {
 	case p.json != nil && err != nil:
-		p.json.Error().Int("step", s.n).Str("name", s.name).Dur("took", took).Str("error", p.CI.neutral(err.Error())).Msg("failed")
+		p.json.Error().Int("step", s.n).Str("name", s.name).Dur("took", took).Str("error", p.CI.NeutralText(err.Error())).Msg("failed")
 	case p.json != nil:
 		p.json.Info().Int("step", s.n).Str("name", s.name).Dur("took", took).Msg("done")
 	case err != nil:
-		p.printf(zerolog.ErrorLevel, "#%d ERROR: %s\n", s.n, p.CI.neutral(err.Error()))
+		p.printf(zerolog.ErrorLevel, "#%d ERROR: %s\n", s.n, p.CI.NeutralText(err.Error()))
 	default:
 		p.printf(zerolog.InfoLevel, "#%d DONE %.1fs\n", s.n, took.Seconds())
 	}
@@ -164,7 +166,7 @@ func (s *step) line(stream string, l []byte) {
 	}
 	s.mu.Unlock()
 	if s.p.json != nil {
-		s.p.json.Info().Int("step", s.n).Str("stream", stream).Msg(s.p.CI.neutral(string(l)))
+		s.p.json.Info().Int("step", s.n).Str("stream", stream).Msg(s.p.CI.NeutralText(string(l)))
 		return
 	}
 	s.p.printf(zerolog.InfoLevel, "#%d %.3f %s\n", s.n, time.Since(s.started).Seconds(), s.p.CI.Neutral(l))
@@ -216,10 +218,10 @@ func (w *lineWriter) flush() {
 // Lint writes a build check's warning with its place.
 func (p *Progress) Lint(w frontend.Warning) {
 	if p.json != nil {
-		p.json.Warn().Str("rule", w.Rule).Str("at", w.Position.String()).Str("url", w.URL).Msg(p.CI.neutral(w.Short))
+		p.json.Warn().Str("rule", w.Rule).Str("at", w.Position.String()).Str("url", w.URL).Msg(p.CI.NeutralText(w.Short))
 		return
 	}
-	p.printf(zerolog.WarnLevel, "WARN: %s\n", p.CI.neutral(w.String()))
+	p.printf(zerolog.WarnLevel, "WARN: %s\n", p.CI.NeutralText(w.String()))
 }
 
 // Explain writes what helps to understand err: the lines of the Dockerfile and
@@ -237,11 +239,11 @@ func (p *Progress) Explain(err error) {
 	if len(tail) > 0 {
 		b.WriteString("------ last output of the step\n")
 		for _, l := range tail {
-			fmt.Fprintf(&b, " > %s\n", p.CI.neutral(l))
+			fmt.Fprintf(&b, " > %s\n", p.CI.NeutralText(l))
 		}
 	}
 	if text := place.Excerpt(); text != "" {
-		b.WriteString("------\n" + p.CI.neutral(text) + "------\n")
+		b.WriteString("------\n" + p.CI.NeutralText(text) + "------\n")
 	}
 	p.printf(zerolog.ErrorLevel, "%s", b.String())
 }
