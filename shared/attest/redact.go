@@ -1,0 +1,102 @@
+package attest
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// hidden stands where a secret was.
+const hidden = "***"
+
+// secretName knows names that call a thing a secret, by the words of BuildKit's
+// check SecretsUsedInArgOrEnv.
+var secretName = regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)`)
+
+// publicName knows those of them that are none.
+var publicName = regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)
+
+// IsSecret tells whether a variable of that name is one that nobody should read.
+func IsSecret(name string) bool { return secretName.MatchString(name) && !publicName.MatchString(name) }
+
+// Redactor takes secrets out of texts. The zero Redactor knows none, and still
+// takes the credentials out of addresses.
+type Redactor struct{ values *strings.Replacer }
+
+// shortest is how long a value is that can be told from an ordinary word.
+const shortest = 4
+
+// Redact makes a Redactor of the values of variables whose names say that they are secrets.
+func Redact(variables map[string]string) Redactor {
+	var values []string
+	for name, v := range variables {
+		if IsSecret(name) && len(v) >= shortest {
+			values = append(values, v)
+		}
+	}
+	// The longest first: one may be the beginning of another.
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, v := range slices.Compact(values) {
+		pairs = append(pairs, v, hidden)
+	}
+	if len(pairs) == 0 {
+		return Redactor{}
+	}
+	return Redactor{strings.NewReplacer(pairs...)}
+}
+
+// address is an address in a text, up to what cannot be part of one.
+var address = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>|\\^` + "`" + `{}]+`)
+
+// Text returns s without secrets.
+func (r Redactor) Text(s string) string { return address.ReplaceAllStringFunc(r.Values(s), Address) }
+
+// Values returns s without the values of secrets, addresses left as they are.
+func (r Redactor) Values(s string) string {
+	if r.values == nil {
+		return s
+	}
+	return r.values.Replace(s)
+}
+
+// Variables returns what may be told of variables: not those that are secrets, and
+// of the others no credentials.
+func (r Redactor) Variables(all map[string]string) map[string]string {
+	out := make(map[string]string)
+	for k, v := range all {
+		if !IsSecret(k) {
+			out[k] = r.Text(v)
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// Address returns a URL without user, password and query: signed links have
+// their signature there. What is no URL, as git's user@host:path, loses all before
+// an "@" and behind a "?". Package URLs stay.
+func Address(raw string) string {
+	if strings.HasPrefix(raw, "pkg:") {
+		return raw
+	}
+	if u, err := url.Parse(raw); err == nil && u.Opaque == "" {
+		u.User, u.RawQuery, u.ForceQuery = nil, "", false
+		return u.String()
+	}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		scheme, rest = "", raw
+	}
+	if i := strings.LastIndex(rest, "@"); i >= 0 {
+		rest = rest[i+1:]
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	if ok {
+		return scheme + "://" + rest
+	}
+	return rest
+}
