@@ -31,7 +31,7 @@ func TestAddressesHaveNoCredentials(t *testing.T) {
 func TestSecretNames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"NPM_TOKEN": true, "token": true, "api_key": true, "DB_PASSWORD_1": true, "AUTH": true,
-		"MONKEY": false, "TOKENIZER": false, "PUBLIC_KEY": false, "KEY_FILE": false, "TOKEN_VERSION": false, "VERSION": false, "": false,
+		"NPMTOKEN": true, "MONKEY": false, "AUTHOR": false, "BYPASS": false, "PUBLIC_KEY": false, "KEY_FILE": false, "TOKEN_VERSION": false, "VERSION": false, "": false,
 	} {
 		if got := attest.IsSecret(name); got != want {
 			t.Errorf("%s: %v", name, got)

@@ -10,9 +10,9 @@ import (
 // hidden stands where a secret was.
 const hidden = "***"
 
-// secretName knows names that call a thing a secret, by the words of BuildKit's
-// check SecretsUsedInArgOrEnv.
-var secretName = regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)`)
+// secretName knows names that call a thing a secret: the words of BuildKit's check
+// SecretsUsedInArgOrEnv, some of them also within a word, as in NPMTOKEN.
+var secretName = regexp.MustCompile(`(?i)(?:_|^)(?:auth|key|pass|pword)(?:_|$)|apikey|api_?key|accesskey|privatekey|authorization$|credential|password|passwd|passphrase|secret|token`)
 
 // publicName knows those of them that are none.
 var publicName = regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)

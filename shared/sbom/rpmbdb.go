@@ -74,7 +74,7 @@ func (db *bdb) values(p []byte, each func([]byte) error) error {
 	}
 	for i := 1; i < entries; i += 2 {
 		at := int(db.order.Uint16(p[bdbHeader+2*i:]))
-		if at+12 > len(p) {
+		if at >= len(p) || p[at] == bdbOffPage && at+12 > len(p) {
 			return fmt.Errorf("entry %d at %d", i, at)
 		}
 		if p[at] != bdbOffPage {

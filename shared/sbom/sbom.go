@@ -154,7 +154,8 @@ func (f *file) at() (io.ReaderAt, int64, func() error, error) {
 func (f *file) inSystem(kind, name, version, arch, upstream string) Package {
 	q := map[string]string{"arch": arch, "upstream": upstream, "distro": f.system.distro()}
 	maps.DeleteFunc(q, func(_, v string) bool { return v == "" })
-	return Package{Type: kind, Namespace: cmp.Or(f.system.ID, kind), Name: name, Version: version, Qualifiers: q}
+	usual := map[string]string{"deb": "debian", "apk": "alpine"}[kind]
+	return Package{Type: kind, Namespace: cmp.Or(f.system.ID, usual), Name: name, Version: version, Qualifiers: q}
 }
 
 // System is what os-release says.
