@@ -20,7 +20,7 @@ func TestAddressesHaveNoCredentials(t *testing.T) {
 		"https://user:ca%nary@host/x?canary":               "https://host/x",
 		"pkg:docker/app@1?platform=linux%2Famd64":          "pkg:docker/app@1?platform=linux%2Famd64",
 		"docker-image://user:canary@host/app:1":            "docker-image://host/app:1",
-		"": "",
+		"":                                                 "",
 	} {
 		if got := attest.Address(raw); got != want {
 			t.Errorf("%s: %s, want %s", raw, got, want)
@@ -35,6 +35,23 @@ func TestSecretNames(t *testing.T) {
 	} {
 		if got := attest.IsSecret(name); got != want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestTexts(t *testing.T) {
+	r := attest.Redact(map[string]string{"NPM_TOKEN": "canary1", "NPM_TOKEN_LONG": "canary1canary2", "PIN_KEY": "abc", "VERSION": "1.0.0"})
+	for text, want := range map[string]string{
+		"ARG NPM_TOKEN=canary1 VERSION=1.0.0":        "ARG NPM_TOKEN=*** VERSION=1.0.0",
+		"x canary1canary2 y":                         "x *** y",
+		"RUN curl 'https://u:canary@h/p?canary' abc": "RUN curl 'https://h/p?***' abc",
+		"RUN curl https://$U:$P@h/p?t=$T":            "RUN curl https://$U:$P@h/p?t=$T",
+		"COPY https://h/p /":                         "COPY https://h/p /",
+		"ADD https://github.com/a/b.git#v1 /":        "ADD https://github.com/a/b.git#v1 /",
+		`ENTRYPOINT ["x", "http://h/?a=b"]`:          `ENTRYPOINT ["x", "http://h/?***"]`,
+	} {
+		if got := r.Text(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

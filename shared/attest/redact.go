@@ -50,8 +50,23 @@ func Redact(variables map[string]string) Redactor {
 // address is an address in a text, up to what cannot be part of one.
 var address = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>|\\^` + "`" + `{}]+`)
 
-// Text returns s without secrets.
-func (r Redactor) Text(s string) string { return address.ReplaceAllStringFunc(r.Values(s), Address) }
+// Text returns s without secrets, and marks where they were.
+func (r Redactor) Text(s string) string { return address.ReplaceAllStringFunc(r.Values(s), shown) }
+
+// shown is an address in a text. What is a shell's variable there is left to the shell.
+func shown(raw string) string {
+	before, query, ok := strings.Cut(raw, "?")
+	if strings.Contains(before, "@") && !strings.Contains(before, "$") {
+		before = Address(before)
+	}
+	switch {
+	case !ok:
+		return before
+	case strings.Contains(query, "$"):
+		return before + "?" + query
+	}
+	return before + "?" + hidden
+}
 
 // Values returns s without the values of secrets, addresses left as they are.
 func (r Redactor) Values(s string) string {

@@ -46,7 +46,7 @@ func only(m *v1.IndexManifest) (v1.Descriptor, error) {
 	var found []v1.Descriptor
 	seen := map[v1.Hash]bool{}
 	for _, d := range m.Manifests {
-		if !seen[d.Digest] && d.ArtifactType == "" {
+		if !seen[d.Digest] && !isReferrer(d) {
 			seen[d.Digest] = true
 			found = append(found, d)
 		}
@@ -55,6 +55,11 @@ func only(m *v1.IndexManifest) (v1.Descriptor, error) {
 		return v1.Descriptor{}, fmt.Errorf("want one image, there are %d", len(found))
 	}
 	return found[0], nil
+}
+
+// isReferrer tells of an entry that it is no image. Some call an image's config its artifact type.
+func isReferrer(d v1.Descriptor) bool {
+	return d.ArtifactType != "" && !types.MediaType(d.ArtifactType).IsConfig()
 }
 
 func openLayout(dir string) (Artifact, error) {
@@ -92,7 +97,7 @@ func Referrers(name string) ([]v1.Image, error) {
 	}
 	var out []v1.Image
 	for _, d := range m.Manifests {
-		if d.ArtifactType == "" || !d.MediaType.IsImage() {
+		if !isReferrer(d) || !d.MediaType.IsImage() {
 			continue
 		}
 		img, err := index.Image(d.Digest)
