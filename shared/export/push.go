@@ -44,7 +44,7 @@ type Sent struct {
 	// Referrer tells that it is about the image.
 	Referrer bool
 	Took     time.Duration
-	Err    error
+	Err      error
 	// Ignored says that Err does not fail the push.
 	Ignored bool
 }
