@@ -1,6 +1,8 @@
 package attest
 
 import (
+	"cmp"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -27,22 +29,27 @@ type Redactor struct{ values *strings.Replacer }
 // shortest is how long a value is that can be told from an ordinary word.
 const shortest = 4
 
-// Redact makes a Redactor of the values of variables whose names say that they are secrets.
+// Redact makes a Redactor of variables: it knows the values of those whose names
+// say that they are secrets, and of the others those that are addresses with
+// credentials.
 func Redact(variables map[string]string) Redactor {
-	var values []string
+	told := make(map[string]string)
 	for name, v := range variables {
+		if clean := (Redactor{}).Text(v); clean != v {
+			told[v] = clean
+		}
 		if IsSecret(name) && len(v) >= shortest {
-			values = append(values, v)
+			told[v] = hidden
 		}
 	}
-	// The longest first: one may be the beginning of another.
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, v := range slices.Compact(values) {
-		pairs = append(pairs, v, hidden)
-	}
-	if len(pairs) == 0 {
+	if len(told) == 0 {
 		return Redactor{}
+	}
+	// The longest first: one may be the beginning of another.
+	values := slices.SortedFunc(maps.Keys(told), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	pairs := make([]string, 0, 2*len(values))
+	for _, v := range values {
+		pairs = append(pairs, v, told[v])
 	}
 	return Redactor{strings.NewReplacer(pairs...)}
 }
@@ -66,6 +73,16 @@ func shown(raw string) string {
 		return before + "?" + query
 	}
 	return before + "?" + hidden
+}
+
+// Instruction returns a line of a history, or the name of a step, without secrets.
+// Arguments stand there with their values, and what ADD takes from the web with its
+// address; what else a Dockerfile says stays as it is.
+func (r Redactor) Instruction(s string) string {
+	if strings.HasPrefix(s, "ADD ") || strings.Contains(s, "] ADD ") {
+		return r.Text(s)
+	}
+	return r.Values(s)
 }
 
 // Values returns s without the values of secrets, addresses left as they are.

@@ -105,7 +105,9 @@ func (d *decoder) vertex(def *pb.Definition, id string, op *pb.Op) ([]graph.Edge
 	if v.Name == "" {
 		v.Name = fallbackName(decoded)
 	}
-	v.Name = d.secrets.Text(v.Name)
+	if v.Name = d.secrets.Instruction(v.Name); isSource(decoded) {
+		v.Name = d.secrets.Text(v.Name)
+	}
 	if op.Platform != nil {
 		p := op.Platform.Spec()
 		v.Platform = &p
@@ -118,6 +120,11 @@ func (d *decoder) vertex(def *pb.Definition, id string, op *pb.Op) ([]graph.Edge
 		outputs[i] = graph.Edge{Vertex: v, Output: i}
 	}
 	return outputs, nil
+}
+
+func isSource(op graph.Op) bool {
+	_, ok := op.(*graph.Source)
+	return ok
 }
 
 func (d *decoder) edge(in *pb.Input) (graph.Edge, error) {

@@ -147,7 +147,7 @@ func (c *conversion) hideSecrets(r attest.Redactor) {
 		first = len(c.BaseImage.History)
 	}
 	for i := first; i < len(c.Image.History); i++ {
-		c.Image.History[i].CreatedBy = r.Text(c.Image.History[i].CreatedBy)
+		c.Image.History[i].CreatedBy = r.Instruction(c.Image.History[i].CreatedBy)
 	}
 }
 
