@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +95,11 @@ func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request
 	built := time.Since(start)
 	out.files.Times = c.progress.Times()
 	out.files.Extra = metadata(c.progress.Times(), res.Warnings, truth(os.Getenv("BUILDX_METADATA_WARNINGS")))
-	if err := export.Export(ctx, res.Artifact, out.ways, out.files); err != nil {
+	maps.Copy(out.files.Extra, provenanceKeys(res.Attested))
+	if err := out.attach(x, res.Attested); err != nil {
+		return err
+	}
+	if err := export.Export(ctx, res.Artifact, slices.Concat(out.ways, out.documents), out.files); err != nil {
 		return err
 	}
 	d, err := res.Artifact.Digest()
@@ -144,6 +150,8 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 type outputs struct {
 	ways  []export.Exporter
 	push  *export.Push // nil when nothing is pushed
+	// documents are the files of what is told of the image.
+	documents []export.Exporter
 	check func(context.Context) error
 	files *export.Files
 	// stdout tells that the image itself goes there.
@@ -231,8 +239,11 @@ func (c *command) sent(s export.Sent) {
 		e = c.log.Info()
 	}
 	what := "pushed " + s.Name
-	if s.Layer {
+	switch {
+	case s.Layer:
 		what = "pushed a layer to " + s.Name
+	case s.Referrer:
+		what = "pushed attestations to " + s.Name
 	}
 	if s.Err != nil {
 		what = "did not push to " + s.Name

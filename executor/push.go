@@ -14,7 +14,7 @@ import (
 
 // pushFlags are the flags of a build that are about pushing.
 func pushFlags() []flags.Flag {
-	not := []string{"no-push", "tar-path", "oci-layout-path", "image-format"}
+	not := []string{"no-push", "tar-path", "oci-layout-path", "image-format", "provenance", "sbom", "attestation-to"}
 	out := slices.DeleteFunc(outputFlags(), func(f flags.Flag) bool { return slices.Contains(not, f.Name) })
 	return slices.Concat(out, registryFlags(), shared.LogFlags(configFile))
 }
@@ -38,6 +38,9 @@ func (c *command) push(x *cli.Context) (err error) {
 	}
 	out, err := c.outputs(x, client)
 	if err != nil {
+		return err
+	}
+	if out.push.Referrers, err = export.Referrers(x.Args().First()); err != nil {
 		return err
 	}
 	ctx := c.log.WithContext(x.Context)

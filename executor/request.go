@@ -59,7 +59,8 @@ func request(x *cli.Context) (build.Request, error) {
 		p.fail("--compression zstd: docker load may not read it from --tar-path; use gzip, or --oci-layout-path")
 	}
 	p.steps()
-	if len(req.Annotations.Index) > 0 && len(req.Frontend.Platforms) < 2 {
+	req.Attestations = p.attestations(req.Format)
+	if len(req.Annotations.Index) > 0 && len(req.Frontend.Platforms) < 2 && !req.Attestations.Index {
 		p.fail("--annotation index:KEY=VALUE: one platform makes no index; give several with --platform")
 	}
 	if len(p.errs) > 0 {

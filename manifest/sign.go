@@ -35,7 +35,7 @@ func (c *command) attestCommand() *cli.Command {
 	return &cli.Command{
 		Name: "attest", Usage: "sign a statement about images and indexes", ArgsUsage: "REFERENCE…", OnUsageError: c.usage,
 		Flags: flags(keyFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "predicate", Category: groupSign, Usage: "the file with the predicate, JSON; - for stdin"},
+			&cli.StringFlag{Name: "predicate", Category: groupSign, Usage: "the file with the predicate, JSON, or with a statement, as executor --attestation-to dir=DIR writes it; - for stdin"},
 			&cli.StringFlag{Name: "type", Value: "custom", Category: groupSign, Usage: "its type: a URI, or cosign's short name (slsaprovenance1, spdxjson, cyclonedx, …)"},
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Category: groupSign, Usage: "attest the images of an index, too"},
 		}),
@@ -59,8 +59,21 @@ func (c *command) attest(x *cli.Context) error {
 	if !json.Valid(predicate) {
 		return usageError("--predicate %s: it is no JSON", file)
 	}
+	st, err := statementOf(predicate)
+	if err == nil && st != nil {
+		if !x.IsSet("type") {
+			kind = st.PredicateType
+		}
+		predicate, err = st.Predicate, st.ofType(kind)
+	}
+	if err != nil {
+		return usageError("--predicate %s: %w", file, err)
+	}
 	return c.signAll(x, "", func(s *cosign.Signer, doc *registry.Document) error {
 		for _, d := range below(doc, x.Bool("recursive")) {
+			if err := st.about(d.Digest); err != nil {
+				return usageError("--predicate %s: %w", file, err)
+			}
 			if err := s.Attest(x.Context, doc.Repository, d, kind, predicate); err != nil {
 				return err
 			}

@@ -78,6 +78,8 @@ type Request struct {
 
 	Cache       Cache
 	CacheMounts CacheMounts
+
+	Attestations Attestations
 }
 
 // Annotations are those of image manifests and of the index.
@@ -109,6 +111,8 @@ type Result struct {
 	Artifact export.Artifact
 	Images   []v1.Image
 	Warnings []frontend.Warning
+	// Attested has, for each of Images, what is told of it; none where nothing was asked for.
+	Attested []Attested
 
 	close func() error
 }
@@ -120,6 +124,7 @@ func (r *Result) Close() error { return r.close() }
 
 // Run builds. The result is to be closed.
 func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
+	started := b.Now()
 	e, err := b.engine(ctx, req)
 	if err != nil {
 		return nil, err
@@ -163,9 +168,20 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 		}
 		parts = append(parts, image.Platformed{Image: img, Platform: platformOf(p.Platform)})
 		out.Images = append(out.Images, img)
+		if !req.Attestations.wanted() {
+			continue
+		}
+		a, err := e.attest(ctx, img, trees[i], res, p, epoch, started)
+		if err != nil {
+			return nil, err
+		}
+		out.Attested = append(out.Attested, *a)
 	}
 	out.Artifact = parts[0].Image
-	if res.MultiPlatform {
+	switch {
+	case req.Attestations.Index && len(out.Attested) > 0:
+		out.Artifact, err = together(parts, out.Attested, req.Format, req.Annotations.Index)
+	case res.MultiPlatform:
 		out.Artifact, err = image.Index(parts, req.Format, req.Annotations.Index)
 	}
 	return out, err

@@ -43,6 +43,7 @@ func (e *engine) gather(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		e.origins.fetchedContext(c)
 		if e.req.Context, fetched = c.Dir, c.Table; fetched == nil {
 			if err := checkContext(&e.req); err != nil {
 				return err

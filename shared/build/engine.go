@@ -32,6 +32,7 @@ type engine struct {
 	prepared  sync.Once
 	prepErr   error
 	closers   []func() error // what is to be given back after the build
+	origins   origins
 }
 
 // close gives back what the build has taken, the workspace last.
@@ -64,6 +65,7 @@ func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error
 			Locals: make(map[string]string), Tables: make(map[string]*layer.Table),
 		},
 	}
+	e.worker.Sources.Fetched = e.origins.fetched
 	if err := e.gather(ctx); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}

@@ -122,7 +122,10 @@ func (a *archive) fetch(ctx context.Context, m Means) (*Context, error) {
 	if err = errors.Join(err, in.Close()); err != nil {
 		return nil, errors.Join(err, spool.Close())
 	}
-	return &Context{Table: t, Origin: fmt.Sprintf("%s (%s)", a.name, digest.NewDigest(algorithm, got.sum))}, nil
+	d := digest.NewDigest(algorithm, got.sum)
+	return &Context{
+		Table: t, Origin: fmt.Sprintf("%s (%s)", a.name, d), URI: a.name, Digest: map[string]string{d.Algorithm().String(): d.Encoded()},
+	}, nil
 }
 
 func (a *archive) verify(got digest.Digest) error {

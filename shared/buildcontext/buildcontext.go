@@ -53,6 +53,9 @@ type Context struct {
 	// Origin is where it came from, with the digest or the commit that it was,
 	// and without secrets. It is empty for a directory.
 	Origin string
+	// URI and Digest say the same to programs; Digest is by in-toto's names of algorithms.
+	URI    string
+	Digest map[string]string
 	// Notices are what a user should know about it, a line each.
 	Notices []string
 }

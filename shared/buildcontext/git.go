@@ -141,7 +141,10 @@ func (g *git) fetch(ctx context.Context, m Means, header string) (*Context, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &Context{Table: t, Origin: fmt.Sprintf("%s#%s (commit %s)", g.address.shown, info.Ref, info.Commit)}
+	c := &Context{
+		Table: t, Origin: fmt.Sprintf("%s#%s (commit %s)", g.address.shown, info.Ref, info.Commit),
+		URI: g.address.shown + "#" + info.Ref, Digest: map[string]string{"gitCommit": info.Commit},
+	}
 	if r.SkipSubmodules && t.Lookup(".gitmodules") != nil {
 		c.Notices = append(c.Notices, "the repository has submodules, whose folders are empty: --git recurse-submodules=true fetches them")
 	}

@@ -58,7 +58,9 @@ func (o *oci) Fetch(ctx context.Context, m Means) (*Context, error) {
 	}
 	t := layer.Squash(tables...)
 	unmark(t.Root)
-	return &Context{Table: t.Seal(), Origin: fmt.Sprintf("oci://%s (%s)", o.ref, a.Digest)}, nil
+	return &Context{
+		Table: t.Seal(), Origin: fmt.Sprintf("oci://%s (%s)", o.ref, a.Digest), URI: "oci://" + o.ref, Digest: map[string]string{a.Digest.Algorithm: a.Digest.Hex},
+	}, nil
 }
 
 // unmark takes the marks of changesets away: there is nothing below.

@@ -53,12 +53,14 @@ func (r *reader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// files lists the blobs of an artifact, each once: what names others comes
-// before what it names.
-func files(a Artifact) ([]file, error) {
+// files lists the blobs of artifacts, each once: what names others comes before
+// what it names.
+func files(all ...Artifact) ([]file, error) {
 	var l lister
-	if err := l.artifact(a); err != nil {
-		return nil, err
+	for _, a := range all {
+		if err := l.artifact(a); err != nil {
+			return nil, err
+		}
 	}
 	return l.files, nil
 }

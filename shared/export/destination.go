@@ -35,6 +35,16 @@ func ParseDestination(s string) (Destination, error) {
 // String is the name in full: "index.docker.io/library/x:tag".
 func (d Destination) String() string { return d.tagged(d.Repository.Name()) }
 
+// Familiar is the repository as people write it: without docker.io, and without
+// library there.
+func (d Destination) Familiar() string {
+	rest, ok := strings.CutPrefix(d.Repository.Name(), name.DefaultRegistry+"/")
+	if !ok {
+		return d.Repository.Name()
+	}
+	return strings.TrimPrefix(rest, "library/")
+}
+
 // docker is the name as Docker and containerd write it: "docker.io/library/x:tag".
 func (d Destination) docker() string {
 	repo := d.Repository.Name()

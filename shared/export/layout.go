@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -27,6 +28,9 @@ type Layout struct {
 	// Names are the artifact's names in the index: the tag as
 	// org.opencontainers.image.ref.name, the whole as containerd's annotation.
 	Names []Destination
+	// Referrers are manifests about the artifact, or about what is in it. The index
+	// names them after it.
+	Referrers []v1.Image
 }
 
 // Export writes the layout, its index last.
@@ -42,9 +46,16 @@ func (l *Layout) export(ctx context.Context, a Artifact) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := files(a)
+	blobs, err := files(append([]Artifact{a}, artifacts(l.Referrers)...)...)
 	if err != nil {
 		return err
+	}
+	for _, r := range l.Referrers {
+		d, err := describeReferrer(r)
+		if err != nil {
+			return err
+		}
+		index.Manifests = append(index.Manifests, d)
 	}
 	if err := os.MkdirAll(filepath.Join(l.Path, "blobs", "sha256"), 0o755); err != nil {
 		return err
@@ -61,6 +72,27 @@ func (l *Layout) export(ctx context.Context, a Artifact) error {
 		return err
 	}
 	return l.json("index.json", index)
+}
+
+func artifacts(images []v1.Image) (out []Artifact) {
+	for _, img := range images {
+		out = append(out, img)
+	}
+	return out
+}
+
+// describeReferrer is a descriptor by which readers see what a referrer is, without a platform.
+func describeReferrer(r v1.Image) (v1.Descriptor, error) {
+	m, err := r.Manifest()
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("read manifest of referrer: %w", err)
+	}
+	d := v1.Descriptor{MediaType: m.MediaType, ArtifactType: m.ArtifactType, Annotations: m.Annotations}
+	if d.Digest, err = r.Digest(); err != nil {
+		return d, err
+	}
+	d.Size, err = r.Size()
+	return d, err
 }
 
 func (l *Layout) blob(ctx context.Context, f file) error {

@@ -40,12 +40,13 @@ func Open(name string) (Artifact, io.Closer, error) {
 	return a, c, nil
 }
 
-// only is the one artifact of an index.json; names of one artifact count once.
+// only is the one artifact of an index.json; names of one artifact count once, and
+// what refers to it not at all.
 func only(m *v1.IndexManifest) (v1.Descriptor, error) {
 	var found []v1.Descriptor
 	seen := map[v1.Hash]bool{}
 	for _, d := range m.Manifests {
-		if !seen[d.Digest] {
+		if !seen[d.Digest] && !isReferrer(d) {
 			seen[d.Digest] = true
 			found = append(found, d)
 		}
@@ -54,6 +55,11 @@ func only(m *v1.IndexManifest) (v1.Descriptor, error) {
 		return v1.Descriptor{}, fmt.Errorf("want one image, there are %d", len(found))
 	}
 	return found[0], nil
+}
+
+// isReferrer tells of an entry that it is no image. Some call an image's config its artifact type.
+func isReferrer(d v1.Descriptor) bool {
+	return d.ArtifactType != "" && !types.MediaType(d.ArtifactType).IsConfig()
 }
 
 func openLayout(dir string) (Artifact, error) {
@@ -73,6 +79,34 @@ func openLayout(dir string) (Artifact, error) {
 		return index.ImageIndex(d.Digest)
 	}
 	return index.Image(d.Digest)
+}
+
+// Referrers are the manifests in an OCI layout directory that refer to its
+// artifact, or to what is in that, as Layout writes them. Other files have none.
+func Referrers(name string) ([]v1.Image, error) {
+	if fi, err := os.Stat(name); err != nil || !fi.IsDir() {
+		return nil, err
+	}
+	index, err := layout.ImageIndexFromPath(name)
+	if err != nil {
+		return nil, fmt.Errorf("read OCI layout %s: %w", name, err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, fmt.Errorf("read OCI layout %s: %w", name, err)
+	}
+	var out []v1.Image
+	for _, d := range m.Manifests {
+		if !isReferrer(d) || !d.MediaType.IsImage() {
+			continue
+		}
+		img, err := index.Image(d.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("read referrer %s of OCI layout %s: %w", d.Digest, name, err)
+		}
+		out = append(out, img)
+	}
+	return out, nil
 }
 
 // maxDocument is how large a manifest or config may be.

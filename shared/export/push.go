@@ -25,6 +25,9 @@ type Pusher interface {
 	Push(ctx context.Context, t remote.Taggable) (v1.Hash, error)
 	// PushByDigest is Push without the tag.
 	PushByDigest(ctx context.Context, t remote.Taggable) (v1.Hash, error)
+	// Attach pushes a manifest that refers to another one, and sees to it that it
+	// is found there.
+	Attach(ctx context.Context, t remote.Taggable) (v1.Descriptor, error)
 }
 
 // Target is a destination and the way there.
@@ -38,8 +41,10 @@ type Sent struct {
 	Name   string // the repository of a layer, the full name of an image
 	Digest v1.Hash
 	Layer  bool
-	Took   time.Duration
-	Err    error
+	// Referrer tells that it is about the image.
+	Referrer bool
+	Took     time.Duration
+	Err      error
 	// Ignored says that Err does not fail the push.
 	Ignored bool
 }
@@ -55,6 +60,9 @@ type Push struct {
 	RetryWait time.Duration
 	// IgnoreImmutable makes success of a registry's refusal to move a tag.
 	IgnoreImmutable bool
+	// Referrers are manifests about the artifact, or about what is in it. They are
+	// in a repository before a tag of it moves.
+	Referrers []v1.Image
 	// Report is told of everything sent, one at a time. It may be nil.
 	Report func(Sent)
 
@@ -151,8 +159,12 @@ func (p *Push) Export(ctx context.Context, a Artifact) error {
 	failed := map[string]error{}
 	for _, repo := range p.repositories() {
 		wg.Go(func() {
+			attached := p.attach(ctx, a, repo[0])
 			for _, t := range repo {
-				err := p.push(ctx, a, digest, t)
+				err := attached
+				if err == nil {
+					err = p.push(ctx, a, digest, t)
+				}
 				p.mu.Lock()
 				failed[t.String()] = err
 				p.mu.Unlock()
@@ -166,6 +178,31 @@ func (p *Push) Export(ctx context.Context, a Artifact) error {
 		delete(failed, t.String()) // a destination given twice fails once
 	}
 	return errors.Join(errs...)
+}
+
+// attach brings the artifact into a repository by its digest, and the referrers
+// after it.
+func (p *Push) attach(ctx context.Context, a Artifact, t Target) error {
+	if len(p.Referrers) == 0 {
+		return nil
+	}
+	err := p.retry(ctx, func() error {
+		_, err := t.Pusher.PushByDigest(ctx, a)
+		return err
+	})
+	for _, r := range p.Referrers {
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		var d v1.Descriptor
+		err = p.retry(ctx, func() (err error) {
+			d, err = t.Pusher.Attach(ctx, r)
+			return err
+		})
+		p.report(Sent{Name: t.Repository.Name(), Digest: d.Digest, Referrer: true, Took: time.Since(start), Err: err})
+	}
+	return err
 }
 
 func (p *Push) push(ctx context.Context, a Artifact, digest v1.Hash, t Target) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/graph"
 )
 
@@ -17,6 +18,7 @@ import (
 type decoder struct {
 	outputs map[string][]graph.Edge // of an operation, by its digest
 	files   []*graph.SourceFile
+	secrets attest.Redactor // of names
 }
 
 // newDecoder makes a decoder that knows a file already, if that is not nil.
@@ -103,6 +105,9 @@ func (d *decoder) vertex(def *pb.Definition, id string, op *pb.Op) ([]graph.Edge
 	if v.Name == "" {
 		v.Name = fallbackName(decoded)
 	}
+	if v.Name = d.secrets.Instruction(v.Name); isSource(decoded) {
+		v.Name = d.secrets.Text(v.Name)
+	}
 	if op.Platform != nil {
 		p := op.Platform.Spec()
 		v.Platform = &p
@@ -115,6 +120,11 @@ func (d *decoder) vertex(def *pb.Definition, id string, op *pb.Op) ([]graph.Edge
 		outputs[i] = graph.Edge{Vertex: v, Output: i}
 	}
 	return outputs, nil
+}
+
+func isSource(op graph.Op) bool {
+	_, ok := op.(*graph.Source)
+	return ok
 }
 
 func (d *decoder) edge(in *pb.Input) (graph.Edge, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/graph"
 )
 
@@ -137,6 +138,7 @@ func Build(ctx context.Context, req Request, e Engine, warn func(Warning)) (*Res
 	}
 	res := &Result{MultiPlatform: s.ui.MultiPlatformRequested, Dockerfile: s.file, Warnings: s.warnings}
 	dec := newDecoder(s.file)
+	dec.secrets = attest.Redact(req.BuildArgs)
 	for _, c := range conversions {
 		p, err := c.result(dec)
 		if err != nil {

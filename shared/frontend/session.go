@@ -16,6 +16,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/graph"
 )
 
@@ -125,6 +126,7 @@ func (c *conversion) result(dec *decoder) (_ *PlatformResult, err error) {
 	if res.Graph, err = dec.graph(c.definition.ToPB()); err != nil {
 		return nil, fmt.Errorf("read build definition: %w", err)
 	}
+	c.hideSecrets(dec.secrets)
 	if res.Config, err = json.Marshal(c.Image); err != nil {
 		return nil, fmt.Errorf("write image config: %w", err)
 	}
@@ -135,6 +137,18 @@ func (c *conversion) result(dec *decoder) (_ *PlatformResult, err error) {
 		return nil, fmt.Errorf("write base image config: %w", err)
 	}
 	return res, nil
+}
+
+// hideSecrets takes secrets out of the history of this build: arguments stand in
+// it with their values.
+func (c *conversion) hideSecrets(r attest.Redactor) {
+	first := 0
+	if c.BaseImage != nil {
+		first = len(c.BaseImage.History)
+	}
+	for i := first; i < len(c.Image.History); i++ {
+		c.Image.History[i].CreatedBy = r.Instruction(c.Image.History[i].CreatedBy)
+	}
 }
 
 // target is the platform of the image: as asked, or as it turned out. What a

@@ -36,6 +36,10 @@ type Sources struct {
 	Locals, Layouts map[string]string
 	// Tables are local contexts that were fetched; they go before Locals.
 	Tables map[string]*layer.Table
+	// Fetched, where set, is told the digest of what an address on the web or in a
+	// repository turned out to be, under in-toto's name for its kind. It is called
+	// from many goroutines.
+	Fetched func(identifier, kind, digest string)
 }
 
 // Fetch gives the tree of a source. A base image is not downloaded by that.
@@ -50,7 +54,7 @@ func (s *Sources) Fetch(ctx context.Context, v *graph.Vertex, o *graph.Source) (
 	case *source.LayoutRequest:
 		return s.base(ctx, r.Ref, r.Store, v.Platform, r.LayerLimit)
 	}
-	t, err := s.table(ctx, req)
+	t, err := s.table(ctx, o.Identifier, req)
 	if err != nil {
 		return tree.Tree{}, err
 	}
@@ -58,7 +62,7 @@ func (s *Sources) Fetch(ctx context.Context, v *graph.Vertex, o *graph.Source) (
 }
 
 // table fetches what is not an image.
-func (s *Sources) table(ctx context.Context, req source.Request) (*layer.Table, error) {
+func (s *Sources) table(ctx context.Context, identifier string, req source.Request) (*layer.Table, error) {
 	switch r := req.(type) {
 	case *source.LocalRequest:
 		if t, ok := s.Tables[r.Name]; ok {
@@ -75,13 +79,21 @@ func (s *Sources) table(ctx context.Context, req source.Request) (*layer.Table, 
 			return nil, err
 		}
 		r.Secrets = s.secret
-		t, _, err := source.HTTP(ctx, s.client(), *r)
+		t, info, err := source.HTTP(ctx, s.client(), *r)
+		s.fetched(identifier, "sha256", func() string { return info.Digest.Encoded() }, err)
 		return t, err
 	case *source.GitRequest:
-		t, _, err := s.git(ctx, r)
+		t, info, err := s.git(ctx, r)
+		s.fetched(identifier, "gitCommit", func() string { return info.Commit }, err)
 		return t, err
 	}
 	return nil, fmt.Errorf("sources of the kind %s are not known", req.Kind())
+}
+
+func (s *Sources) fetched(identifier, kind string, digest func() string, err error) {
+	if err == nil && s.Fetched != nil {
+		s.Fetched(identifier, kind, digest())
+	}
 }
 
 func (s *Sources) git(ctx context.Context, r *source.GitRequest) (_ *layer.Table, _ source.GitInfo, err error) {

@@ -139,7 +139,8 @@ func again(ctx context.Context, try func(context.Context) error) error {
 	}
 }
 
-// bare is a URL without user information, for people to read.
+// bare is a URL without user information and query, for people to read: signed
+// links have their signature there.
 func bare(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -148,7 +149,7 @@ func bare(raw string) string {
 		}
 		return raw
 	}
-	u.User = nil
+	u.User, u.RawQuery, u.ForceQuery = nil, "", false
 	return u.String()
 }
 
