@@ -2,6 +2,7 @@ package cosign
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	cbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
+	"github.com/sigstore/cosign/v2/pkg/oci"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -24,19 +26,25 @@ type Policy struct {
 	Key         signature.Verifier
 	TrustedRoot root.TrustedMaterial
 	Identity    Identity
+	GitHub      Workflow
 	// Annotations must all be on a signature.
 	Annotations map[string]string
 	Format      Format
 	// IgnoreLog does without an entry in a transparency log, IgnoreSCT without
 	// the certificate's.
 	IgnoreLog, IgnoreSCT bool
-	// Timestamps wants a signed timestamp instead of the log's time.
+	// Timestamps wants a signed timestamp. One that is there is looked at anyway,
+	// if the TrustedRoot knows an authority.
 	Timestamps bool
 }
 
 // Identity is whom a certificate must name, and who vouched for that: each the
 // very words, or a regular expression.
 type Identity struct{ Subject, SubjectRegExp, Issuer, IssuerRegExp string }
+
+// Workflow is what a certificate must say about the workflow on GitHub that has
+// signed; what is empty may be anything.
+type Workflow struct{ Trigger, SHA, Name, Repository, Ref string }
 
 // TrustedRoot reads a trusted_root.json: the authorities and logs to trust.
 func TrustedRoot(path string) (root.TrustedMaterial, error) {
@@ -136,18 +144,44 @@ func (f found) judged(test func(found) (*Verified, error)) (*Verified, error) {
 
 func allNoCertificate(reasons []error) bool {
 	for _, err := range reasons {
-		if _, ok := errors.AsType[*cosign.ErrNoCertificateFoundOnSignature](err); !ok {
+		if !errors.Is(err, errNoCertificate) {
 			return false
 		}
 	}
 	return true
 }
 
-// options are cosign's words for the policy.
-func (p Policy) options() *cosign.CheckOpts {
+// options are cosign's words for the policy, as it is to be met by one candidate.
+// What the policy wants and the candidate lacks is told here: cosign's packages
+// have vague words for it, or none.
+func (p Policy) options(f found) (*cosign.CheckOpts, error) {
+	has, err := f.material()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case p.Key == nil && !has.certificate:
+		return nil, errNoCertificate
+	case p.Key != nil && has.certificate && f.bundle != nil:
+		return nil, errors.New("a certificate vouches for it, not a key")
+	case !p.IgnoreLog && !has.entry:
+		return nil, errors.New("it has no entry of a transparency log")
+	case p.Timestamps && !has.timestamp:
+		return nil, errors.New("it has no signed timestamp")
+	case (!p.IgnoreLog || p.Timestamps) && p.TrustedRoot == nil:
+		return nil, errors.New("without a trusted root, no log and no timestamp can be verified")
+	}
 	co := &cosign.CheckOpts{
-		SigVerifier: p.Key, TrustedMaterial: p.TrustedRoot, IgnoreTlog: p.IgnoreLog, IgnoreSCT: p.IgnoreSCT,
-		UseSignedTimestamps: p.Timestamps, Offline: true,
+		SigVerifier: p.Key, TrustedMaterial: p.TrustedRoot, IgnoreTlog: p.IgnoreLog, IgnoreSCT: p.IgnoreSCT, Offline: true,
+		CertGithubWorkflowTrigger: p.GitHub.Trigger, CertGithubWorkflowSha: p.GitHub.SHA, CertGithubWorkflowName: p.GitHub.Name,
+		CertGithubWorkflowRepository: p.GitHub.Repository, CertGithubWorkflowRef: p.GitHub.Ref,
+	}
+	// A timestamp that can be checked is: entries of newer logs tell no time.
+	co.UseSignedTimestamps = p.Timestamps || has.timestamp && p.TrustedRoot != nil && len(p.TrustedRoot.TimestampingAuthorities()) > 0
+	if co.UseSignedTimestamps && f.bundle == nil {
+		if err := p.legacyTimestamp(f.legacy); err != nil {
+			return nil, err
+		}
 	}
 	if p.Key == nil {
 		co.Identities = []cosign.Identity{{
@@ -159,20 +193,88 @@ func (p Policy) options() *cosign.CheckOpts {
 		// Bundles want one even where a plain key is all that counts.
 		co.TrustedMaterial = &root.BaseTrustedMaterial{}
 	}
-	return co
+	return co, nil
+}
+
+// legacyTimestamp looks at a timestamp before cosign does, which takes it for
+// granted that there is one by an authority of the trusted root.
+func (p Policy) legacyTimestamp(sig oci.Signature) error {
+	stamp, err := sig.RFC3161Timestamp()
+	if err != nil {
+		return err
+	}
+	text, err := sig.Base64Signature()
+	if err != nil {
+		return err
+	}
+	of, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return fmt.Errorf("read the signature: %w", err)
+	}
+	if text == "" { // of an attestation
+		if of, err = sig.Payload(); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, a := range p.TrustedRoot.TimestampingAuthorities() {
+		_, err := a.Verify(stamp.SignedRFC3161Timestamp, of)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("its signed timestamp does not verify: %w", errors.Join(append(errs, errors.New("no authority of the trusted root has made it"))...))
+}
+
+var errNoCertificate = errors.New("it is signed with a key, and has no certificate")
+
+// material is what a candidate brings along to vouch for it.
+type material struct{ certificate, entry, timestamp bool }
+
+func (f found) material() (m material, err error) {
+	if f.bundle != nil {
+		vm := f.bundle.GetVerificationMaterial()
+		return material{
+			vm.GetCertificate() != nil || vm.GetX509CertificateChain() != nil, len(vm.GetTlogEntries()) > 0,
+			len(vm.GetTimestampVerificationData().GetRfc3161Timestamps()) > 0,
+		}, nil
+	}
+	cert, err1 := f.legacy.Cert()
+	entry, err2 := f.legacy.Bundle()
+	stamp, err3 := f.legacy.RFC3161Timestamp()
+	return material{cert != nil, entry != nil, stamp != nil}, errors.Join(err1, err2, err3)
+}
+
+// guarded makes an error of a panic: cosign's packages trust what logs and
+// registries say to be of the form that they expect.
+func guarded(verify func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it is malformed: %v", r)
+		}
+	}()
+	return verify()
 }
 
 func (v *Verifier) signature(ctx context.Context, f found, digest v1.Hash) (*Verified, error) {
 	if f.bundle != nil {
 		return v.bundleSignature(ctx, f, digest)
 	}
-	co := v.Policy.options()
+	co, err := v.Policy.options(f)
+	if err != nil {
+		return nil, err
+	}
 	co.ClaimVerifier = cosign.SimpleClaimVerifier
 	co.Annotations = map[string]any{}
 	for k, val := range v.Policy.Annotations {
 		co.Annotations[k] = val
 	}
-	if _, err := cosign.VerifyImageSignature(ctx, f.legacy, digest, co); err != nil {
+	err = guarded(func() error {
+		_, err := cosign.VerifyImageSignature(ctx, f.legacy, digest, co)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	p, err := f.legacy.Payload()
@@ -240,7 +342,15 @@ func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Sta
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := cosign.VerifyNewBundle(ctx, v.Policy.options(), verify.WithArtifactDigest(digest.Algorithm, sum), f.bundle); err != nil {
+	co, err := v.Policy.options(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = guarded(func() error {
+		_, err := cosign.VerifyNewBundle(ctx, co, verify.WithArtifactDigest(digest.Algorithm, sum), f.bundle)
+		return err
+	})
+	if err != nil {
 		return nil, nil, err
 	}
 	var st Statement
@@ -254,6 +364,9 @@ func rekorBundle(s string) (*cbundle.RekorBundle, error) {
 	b := new(cbundle.RekorBundle)
 	if err := json.Unmarshal([]byte(s), b); err != nil {
 		return nil, fmt.Errorf("read the log entry: %w", err)
+	}
+	if _, ok := b.Payload.Body.(string); !ok {
+		return nil, errors.New("read the log entry: it has no body")
 	}
 	return b, nil
 }
