@@ -7,12 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	cbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
 	"github.com/sigstore/cosign/v2/pkg/oci"
+	fulcio "github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/payload"
@@ -162,6 +165,12 @@ func (p Policy) options(f found) (*cosign.CheckOpts, error) {
 	switch {
 	case p.Key == nil && !has.certificate:
 		return nil, errNoCertificate
+	case p.Key == nil && f.bundle == nil:
+		if err := p.Identity.names(f.legacy); err != nil {
+			return nil, err
+		}
+	}
+	switch {
 	case p.Key != nil && has.certificate && f.bundle != nil:
 		return nil, errors.New("a certificate vouches for it, not a key")
 	case !p.IgnoreLog && !has.entry:
@@ -216,7 +225,7 @@ func (p Policy) legacyTimestamp(sig oci.Signature) error {
 			return err
 		}
 	}
-	var errs []error
+	errs := []error{errors.New("the trusted root knows no authority that has made it")}
 	for _, a := range p.TrustedRoot.TimestampingAuthorities() {
 		_, err := a.Verify(stamp.SignedRFC3161Timestamp, of)
 		if err == nil {
@@ -224,7 +233,25 @@ func (p Policy) legacyTimestamp(sig oci.Signature) error {
 		}
 		errs = append(errs, err)
 	}
-	return fmt.Errorf("its signed timestamp does not verify: %w", errors.Join(append(errs, errors.New("no authority of the trusted root has made it"))...))
+	return fmt.Errorf("its signed timestamp does not verify: %w", errors.Join(errs...))
+}
+
+// names tells whether a legacy signature's certificate is an identity's, in the
+// words that are used for bundles.
+func (i Identity) names(sig oci.Signature) error {
+	want, err := verify.NewShortCertificateIdentity(i.Issuer, i.IssuerRegExp, i.Subject, i.SubjectRegExp)
+	if err != nil {
+		return err
+	}
+	cert, err := sig.Cert()
+	if err != nil {
+		return err
+	}
+	has, err := fulcio.SummarizeCertificate(cert)
+	if err != nil {
+		return fmt.Errorf("read the certificate: %w", err)
+	}
+	return want.Verify(has)
 }
 
 var errNoCertificate = errors.New("it is signed with a key, and has no certificate")
@@ -241,9 +268,13 @@ func (f found) material() (m material, err error) {
 		}, nil
 	}
 	cert, err1 := f.legacy.Cert()
-	entry, err2 := f.legacy.Bundle()
-	stamp, err3 := f.legacy.RFC3161Timestamp()
-	return material{cert != nil, entry != nil, stamp != nil}, errors.Join(err1, err2, err3)
+	_, err2 := f.legacy.Chain()
+	if err := errors.Join(err1, err2); err != nil {
+		return m, fmt.Errorf("read the certificate: %w", err)
+	}
+	entry, err1 := f.legacy.Bundle()
+	stamp, err2 := f.legacy.RFC3161Timestamp()
+	return material{cert != nil, entry != nil, stamp != nil}, errors.Join(err1, err2)
 }
 
 // guarded makes an error of a panic: cosign's packages trust what logs and
@@ -254,8 +285,39 @@ func guarded(verify func() error) (err error) {
 			err = fmt.Errorf("it is malformed: %v", r)
 		}
 	}()
-	return verify()
+	if err := verify(); err != nil {
+		if short := pemBlock.ReplaceAllString(err.Error(), "(PEM)"); short != err.Error() {
+			return errors.New(short)
+		}
+		return err
+	}
+	return nil
 }
+
+// explained says what is wrong with a bundle's log entries where the verdict is
+// only that there are not enough.
+func (p Policy) explained(verdict error, f found) error {
+	if p.IgnoreLog || p.TrustedRoot == nil {
+		return verdict
+	}
+	errs := []error{verdict}
+	for i, e := range f.bundle.GetVerificationMaterial().GetTlogEntries() {
+		err := guarded(func() error {
+			entry, err := tlog.ParseTransparencyLogEntry(e)
+			if err != nil || !entry.HasInclusionPromise() {
+				return err
+			}
+			return tlog.VerifySET(entry, p.TrustedRoot.RekorLogs())
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("log entry %d: %w", i+1, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pemBlock is what nobody wants to read in a message.
+var pemBlock = regexp.MustCompile(`(?s)-----BEGIN [^-]*-----.*?-----END [^-]*-----\s*`)
 
 func (v *Verifier) signature(ctx context.Context, f found, digest v1.Hash) (*Verified, error) {
 	if f.bundle != nil {
@@ -351,7 +413,7 @@ func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Sta
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, v.Policy.explained(err, f)
 	}
 	var st Statement
 	if err := json.Unmarshal(env.GetPayload(), &st); err != nil {
