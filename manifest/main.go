@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
@@ -102,7 +104,19 @@ func (c *command) openLog(x *cli.Context) error {
 		return &shared.UsageError{Err: err}
 	}
 	c.json = format == logging.JSON
+	// cosign's packages have things to say, past every interface of theirs.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(debugLog{c.log})
 	return nil
+}
+
+// debugLog logs what libraries write to the standard logger.
+type debugLog struct{ log zerolog.Logger }
+
+// Write implements io.Writer.
+func (d debugLog) Write(p []byte) (int, error) {
+	d.log.Debug().Msg(strings.TrimSpace(string(p)))
+	return len(p), nil
 }
 
 // usage is told of flags that cannot be read.

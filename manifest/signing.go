@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -51,8 +52,10 @@ func (c *command) signing(x *cli.Context, client *registry.Client, m *merge.Merg
 		m.Verifier = &cosign.Verifier{Registry: client, Policy: cosign.Policy{Key: key, Format: cosign.Both, IgnoreLog: true}}
 	}
 	if !x.Bool("sign") && !x.Bool("sign-index-only") {
-		if x.IsSet("key") {
-			return usageError("--key: it signs nothing without --sign")
+		for _, flag := range []string{"key", "identity-token", "signing-config", "fulcio-url", "rekor-url"} {
+			if given(x, flag) {
+				return usageError("--%s: it signs nothing without --sign", flag)
+			}
 		}
 		return nil
 	}
@@ -65,6 +68,12 @@ func (c *command) signing(x *cli.Context, client *registry.Client, m *merge.Merg
 	}
 	r.IndexOnly = x.Bool("sign-index-only")
 	return nil
+}
+
+// given tells whether a flag stands on the command line; a variable may be set for all jobs of a pipeline.
+func given(x *cli.Context, flag string) bool {
+	_, isVariable := os.LookupEnv("STRAKE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")))
+	return x.IsSet(flag) && !isVariable
 }
 
 // signer makes the signer of the flags.
