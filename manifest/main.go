@@ -15,7 +15,6 @@ import (
 
 	shared "github.com/strake-build/strake/shared/cli"
 	"github.com/strake-build/strake/shared/logging"
-	"github.com/strake-build/strake/shared/version"
 )
 
 func main() {
@@ -73,7 +72,7 @@ func (c *command) app() *cli.App {
 			{
 				Name: "version", Usage: "print the version", OnUsageError: c.usage,
 				Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "as JSON"}},
-				Action: func(x *cli.Context) error { return version.Print(c.stdout, x.Bool("json")) },
+				Action: c.printVersion,
 			},
 		},
 	}
