@@ -32,7 +32,7 @@ cross: ## compile every binary for every platform into bin/OS-ARCH/
 			GOOS=$$os GOARCH=$$arch GOARM=$${variant#v} $(GO_BUILD) -o $$dir/$$b ./$$b; done; done
 
 .PHONY: demo
-demo: ## build an image from a real Dockerfile, push it to a registry of its own and pull it back
+demo: ## build an image from a real Dockerfile, pull it back; then two platforms into one signed index
 	@scripts/demo
 
 .PHONY: test

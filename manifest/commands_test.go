@@ -24,6 +24,7 @@ import (
 	"github.com/opencontainers/image-spec/schema"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/strake-build/strake/manifest/internal/sigstoretest"
 	"github.com/strake-build/strake/shared/index"
 	"github.com/strake-build/strake/shared/registry/registrytest"
 )
@@ -49,6 +50,7 @@ func commands() map[string]scriptCommand {
 		"attested": attested,
 		"save":     save,
 		"registry": startRegistry,
+		"sigstore": startSigstore,
 		"fault":    fault,
 		"heal":     heal,
 		"auth":     auth,
@@ -190,6 +192,18 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	s := registrytest.New(stageOf(ts))
 	ts.Setenv(args[0], s.Host)
 	stageOf(ts).registries[args[0]] = s
+}
+
+// sigstore starts a Sigstore. $SIGSTORE is its Fulcio and Rekor, $TSA its
+// timestamp authority, $TOKEN an identity that it knows, and trusted_root.json
+// what to trust.
+func startSigstore(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "sigstore")
+	s := sigstoretest.New(stageOf(ts))
+	ts.Setenv("SIGSTORE", s.URL)
+	ts.Setenv("TSA", s.Timestamps())
+	ts.Setenv("TOKEN", s.Token(map[string]any{"ref": "refs/heads/main"}))
+	s.TrustedRootFile(ts.MkAbs("."))
 }
 
 // fault METHOD PATH STATUS [TIMES [SKIP [BODY]]] has requests answered so.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"maps"
 	"os"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
@@ -57,6 +59,9 @@ func (c *command) main(ctx context.Context, args, environ []string) error {
 	if logErr == nil {
 		c.log = log
 	}
+	// cosign's packages have things to say, past every interface of theirs.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(debugLog{c.log.Logger})
 	switch {
 	case c.settings.Help():
 		_, err := io.WriteString(c.stdout, p.Help(c.settings.Command))
@@ -65,6 +70,7 @@ func (c *command) main(ctx context.Context, args, environ []string) error {
 		return &shared.UsageError{Err: errors.Join(err, logErr)}
 	}
 	maps.Copy(actions, shared.Actions(p, c.settings, c.stdout, c.notices))
+	actions["version"] = c.printVersion
 	actions[""] = func(x *cli.Context) error {
 		if x.NArg() > 0 {
 			return usageError("there is no command %q; manifest --help lists them", x.Args().First())
@@ -73,6 +79,15 @@ func (c *command) main(ctx context.Context, args, environ []string) error {
 		return err
 	}
 	return shared.App(p, actions, c.stdout, c.stderr).RunContext(ctx, append([]string{p.Name}, c.settings.CommandLine()...))
+}
+
+// debugLog logs what libraries write to the standard logger.
+type debugLog struct{ log zerolog.Logger }
+
+// Write implements io.Writer.
+func (d debugLog) Write(p []byte) (int, error) {
+	d.log.Debug().Msg(strings.TrimSpace(string(p)))
+	return len(p), nil
 }
 
 // notices says what counts less than something else.

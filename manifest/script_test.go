@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"manifest": main})
+	testscript.Main(m, map[string]func(){"manifest": main, "sigstore-kms-fake": holdKey})
 }
 
 // TestScript runs the command as users do, script by script. What a script may

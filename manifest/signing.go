@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,10 +19,10 @@ import (
 
 // keyFlags are those of everything that signs.
 func keyFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the private key: a file, env://NAME, or a service's address; its password is in COSIGN_PASSWORD, or asked for"},
 		&cli.StringFlag{Name: "signature-format", Value: "both", EnvVars: []string{"STRAKE_SIGNATURE_FORMAT"}, Category: groupSign, Usage: "legacy (cosign 1 and 2), bundle (cosign 3), or both"},
-	}
+	}, serviceFlags()...)
 }
 
 func signatureFlags() []cli.Flag {
@@ -34,7 +35,7 @@ func signatureFlags() []cli.Flag {
 // signFlags are those of commands that push an index, and may sign it.
 func signFlags() []cli.Flag {
 	return append(keyFlags(),
-		&cli.BoolFlag{Name: "sign", Category: groupSign, Usage: "sign the index and its images with --key, before a tag moves"},
+		&cli.BoolFlag{Name: "sign", Category: groupSign, Usage: "sign the index and its images, with --key or --fulcio-url, before a tag moves"},
 		&cli.BoolFlag{Name: "sign-index-only", Category: groupSign, Usage: "sign the index and not its images"},
 		&cli.StringSliceFlag{Name: "sign-annotation", Category: groupSign, Usage: "KEY=VALUE to be signed along (repeatable)"},
 		&cli.StringFlag{Name: "require-signed", Category: groupChecks, Usage: "take only images that this public KEY has signed"},
@@ -51,8 +52,10 @@ func (c *command) signing(x *cli.Context, client *registry.Client, m *merge.Merg
 		m.Verifier = &cosign.Verifier{Registry: client, Policy: cosign.Policy{Key: key, Format: cosign.Both, IgnoreLog: true}}
 	}
 	if !x.Bool("sign") && !x.Bool("sign-index-only") {
-		if x.IsSet("key") {
-			return usageError("--key: it signs nothing without --sign")
+		for _, flag := range []string{"key", "identity-token", "signing-config", "fulcio-url", "rekor-url"} {
+			if given(x, flag) {
+				return usageError("--%s: it signs nothing without --sign", flag)
+			}
 		}
 		return nil
 	}
@@ -67,15 +70,17 @@ func (c *command) signing(x *cli.Context, client *registry.Client, m *merge.Merg
 	return nil
 }
 
-// signer makes the signer of the flags. Its key is opened at once: a wrong
-// password should be known before anything is pushed.
+// given tells whether a flag stands on the command line; a variable may be set for all jobs of a pipeline.
+func given(x *cli.Context, flag string) bool {
+	_, isVariable := os.LookupEnv("STRAKE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")))
+	return x.IsSet(flag) && !isVariable
+}
+
+// signer makes the signer of the flags.
 func (c *command) signer(x *cli.Context, client *registry.Client, annotations string) (*cosign.Signer, error) {
 	format, err := cosign.ParseFormat(x.String("signature-format"))
 	if err != nil {
 		return nil, usageError("--signature-format: %w", err)
-	}
-	if x.String("key") == "" {
-		return nil, usageError("--key: none given to sign with")
 	}
 	s := &cosign.Signer{Registry: client, Format: format, Now: time.Now, Report: c.signed}
 	if annotations != "" {
@@ -84,10 +89,7 @@ func (c *command) signer(x *cli.Context, client *registry.Client, annotations st
 		}
 		s.Identity = x.String("sign-container-identity")
 	}
-	if s.Key, err = c.keys().Signer(x.Context, x.String("key")); err != nil {
-		return nil, &keyError{err}
-	}
-	return s, nil
+	return s, c.vouching(x, s)
 }
 
 // keyError is a key that cannot be used.
@@ -145,7 +147,7 @@ func (c *command) prompt(f *os.File, text string) ([]byte, error) {
 
 // policyFlags are cosign verify's.
 func policyFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the public key: a file, env://NAME, or a service's address"},
 		&cli.StringFlag{Name: "trusted-root", Category: groupSign, Usage: "without a key: the trusted_root.json with the authorities and logs to trust"},
 		&cli.StringFlag{Name: "certificate-identity", Category: groupSign, Usage: "without a key: the identity in the certificate"},
@@ -157,7 +159,7 @@ func policyFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "insecure-ignore-sct", Category: groupSign, Usage: "do without the certificate's own entry in a log"},
 		&cli.BoolFlag{Name: "use-signed-timestamps", Category: groupSign, Usage: "want a signed timestamp"},
 		&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Category: groupSign, Usage: "verify the images of an index, too"},
-	}
+	}, workflowFlags()...)
 }
 
 // policy makes the policy of the flags.
@@ -176,8 +178,9 @@ func (c *command) policy(x *cli.Context) (cosign.Policy, error) {
 		Subject: x.String("certificate-identity"), SubjectRegExp: x.String("certificate-identity-regexp"),
 		Issuer: x.String("certificate-oidc-issuer"), IssuerRegExp: x.String("certificate-oidc-issuer-regexp"),
 	}
+	p.GitHub = workflow(x)
 	if ref := x.String("key"); ref != "" {
-		if p.Identity != (cosign.Identity{}) {
+		if p.Identity != (cosign.Identity{}) || p.GitHub != (cosign.Workflow{}) {
 			return p, usageError("--key and --certificate-…: give one")
 		}
 		// Without a log to trust there is none to ask.

@@ -44,7 +44,8 @@ func (e Expectation) String() string {
 	return e.View + ", " + e.Identity
 }
 
-// Table is the whole of it. Figures are those of the official image, relative to a privileged container's.
+// Table is the whole of it. Figures are those of the official image, or of another where that does not run, relative to
+// a privileged container's.
 func Table(times Times) string {
 	var b strings.Builder
 	b.WriteString("| name | container | official image | other image |")

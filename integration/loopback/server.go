@@ -21,6 +21,7 @@ type Server struct {
 	// Addr is host:port, as it stands in an image's name.
 	Addr string
 
+	port int
 	http *http.Server
 	done chan error
 }
@@ -34,12 +35,16 @@ func Listen(ctx context.Context, port int, h *Handler) (*Server, error) {
 	}
 	s := &Server{
 		Addr: l.Addr().String(),
+		port: l.Addr().(*net.TCPAddr).Port,
 		http: &http.Server{Handler: h, ReadHeaderTimeout: time.Minute},
 		done: make(chan error, 1),
 	}
 	go func() { s.done <- s.http.Serve(l) }()
 	return s, nil
 }
+
+// Port is the server's port.
+func (s *Server) Port() int { return s.port }
 
 // Close ends the registry at once, open requests included.
 func (s *Server) Close() error {

@@ -1,7 +1,7 @@
 // Command demo shows strake at work: it starts a registry, builds a real Dockerfile with the executor, pushes, pulls
-// back and tells what came out.
+// back and tells what came out. Then it does what a pipeline does for two platforms, up to the signed index.
 //
-//	demo -executor PATH
+//	demo -executor PATH -manifest PATH
 package main
 
 import (
@@ -23,23 +23,26 @@ import (
 	"github.com/strake-build/strake/integration/bases"
 	"github.com/strake-build/strake/integration/imagetree"
 	"github.com/strake-build/strake/integration/loopback"
+	"github.com/strake-build/strake/integration/pipeline"
 )
 
 //go:embed site
 var site embed.FS
 
 func main() {
+	pipeline.Main()
 	executor := flag.String("executor", "executor", "the executor to show")
+	manifest := flag.String("manifest", "manifest", "the manifest command to show")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *executor); err != nil {
+	if err := run(ctx, *executor, *manifest); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, executor string) error {
+func run(ctx context.Context, executor, manifest string) error {
 	dir, err := os.MkdirTemp("", "strake-demo-")
 	if err != nil {
 		return err
@@ -75,7 +78,28 @@ func run(ctx context.Context, executor string) error {
 	if !hub {
 		args = append(args, "--registry-map", "index.docker.io="+srv.Addr)
 	}
-	return show(ctx, srv.Addr+"/demo/site:1.0", executor, args)
+	if err := show(ctx, srv.Addr+"/demo/site:1.0", executor, args); err != nil {
+		return err
+	}
+	return platforms(ctx, &pipeline.Pipeline{
+		Executor: executor, Manifest: manifest, Dir: filepath.Join(dir, "pipeline"), Store: filepath.Join(dir, "registry"), Port: srv.Port(),
+	})
+}
+
+// platforms shows a pipeline for two of them.
+func platforms(ctx context.Context, p *pipeline.Pipeline) error {
+	fmt.Printf("\nthe same program for %s: built apart, merged, signed, verified where nothing but the registry is, and built upon\n\n", strings.Join(pipeline.Arches(), " and "))
+	start := time.Now()
+	ref, err := p.Run(ctx)
+	if errors.Is(err, pipeline.ErrNoNamespace) {
+		fmt.Printf("(%v: what follows could reach more than the registry)\n", err)
+		err = p.After(ctx, ref)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n%s, in %.2f s\n", ref, time.Since(start).Seconds())
+	return nil
 }
 
 // hubAnswers asks Docker Hub for the base image, and does not wait long.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/cosign/v2/pkg/oci"
+	"github.com/sigstore/sigstore-go/pkg/sign"
 
 	"github.com/strake-build/strake/shared/registry"
 )
@@ -51,12 +52,16 @@ func (s *Signer) Attest(ctx context.Context, repository string, d v1.Descriptor,
 		if !s.Format.has(f) {
 			continue
 		}
-		done, err := s.isAttested(ctx, repository, d.Digest, f, predicateType, predicate)
+		v, err := s.self(ctx, f)
+		if err != nil {
+			return err
+		}
+		done, err := isAttested(ctx, v, repository, d.Digest, predicateType, predicate)
 		if err != nil {
 			return err
 		}
 		if !done {
-			if err := s.attestAs(ctx, f, repository, d, predicateType, predicate); err != nil {
+			if err := s.attestAs(ctx, f, v, repository, d, predicateType, predicate); err != nil {
 				return err
 			}
 		}
@@ -65,10 +70,12 @@ func (s *Signer) Attest(ctx context.Context, repository string, d v1.Descriptor,
 	return nil
 }
 
-func (s *Signer) isAttested(ctx context.Context, repository string, digest v1.Hash, f Format, predicateType string, predicate json.RawMessage) (bool, error) {
-	v := &Verifier{Registry: s.Registry, Policy: Policy{Key: s.Key, Format: f, IgnoreLog: true}}
+func isAttested(ctx context.Context, v *Verifier, repository string, digest v1.Hash, predicateType string, predicate json.RawMessage) (bool, error) {
+	if v == nil {
+		return false, nil
+	}
 	all, err := v.Attestations(ctx, repository, digest, predicateType, nil)
-	if errors.Is(err, ErrNoSignature) || errors.Is(err, ErrNoMatch) {
+	if isAnswer(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -85,26 +92,61 @@ func sameJSON(a, b []byte) bool {
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-func (s *Signer) attestAs(ctx context.Context, f Format, repository string, d v1.Descriptor, predicateType string, predicate json.RawMessage) error {
+func (s *Signer) attestAs(ctx context.Context, f Format, v *Verifier, repository string, d v1.Descriptor, predicateType string, predicate json.RawMessage) error {
 	st := Statement{
 		Type: statementV1, PredicateType: predicateType, Predicate: predicate,
 		Subject: []Subject{{Name: repository, Digest: map[string]string{d.Digest.Algorithm: d.Digest.Hex}}},
 	}
-	if f == Bundle {
-		b, err := bundleOf(ctx, s.Key, st)
-		if err != nil {
-			return err
-		}
-		return s.attach(ctx, repository, d, predicateType, b)
+	if f == Legacy {
+		return s.attestLegacy(ctx, v, repository, d.Digest, st)
 	}
-	st.Type = statementV01 // what cosign 2 writes there, and its readers expect
-	_, signed, err := envelope(ctx, s.Key, st)
+	b, made, err := s.bundleOf(ctx, st)
 	if err != nil {
 		return err
 	}
-	return appendTo(ctx, s.Registry, repository, d.Digest, "att", registry.AnnotatedLayer{
-		Layer:       static.NewLayer(signed, dsseType),
-		Annotations: map[string]string{annotationSignature: "", annotationAttestation: predicateType},
+	if err := v.good(func() error { _, _, _, err := v.attestation(ctx, made, d.Digest, predicateType); return err }); err != nil {
+		return err
+	}
+	return s.attach(ctx, repository, d, predicateType, b)
+}
+
+// attestLegacy adds an attestation to the image that holds them.
+func (s *Signer) attestLegacy(ctx context.Context, v *Verifier, repository string, digest v1.Hash, st Statement) error {
+	st.Type = statementV01 // what cosign 2 writes there, and its readers expect
+	data, err := json.Marshal(st)
+	if err != nil {
+		return err
+	}
+	b, cert, err := s.seal(ctx, &sign.DSSEData{Data: data, PayloadType: inTotoType}, false)
+	if err != nil {
+		return err
+	}
+	// These bytes are what the log has the digest of, and of them is the timestamp.
+	signed, err := json.Marshal(b.GetDsseEnvelope())
+	if err != nil {
+		return err
+	}
+	stamp, err := s.Services.timestamp(ctx, signed)
+	if err != nil {
+		return err
+	}
+	beside, err := legacyAnnotations(b, cert, stamp)
+	if err != nil {
+		return err
+	}
+	beside[annotationAttestation] = st.PredicateType
+	err = v.good(func() error {
+		sig, err := legacySignature(signed, v1.Descriptor{MediaType: dsseType, Annotations: beside})
+		if err == nil {
+			_, _, err = v.legacyAttestation(ctx, found{legacy: sig}, digest)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return appendTo(ctx, s.Registry, repository, digest, "att", registry.AnnotatedLayer{
+		Layer: static.NewLayer(signed, dsseType), Annotations: beside,
 	})
 }
 
@@ -175,9 +217,16 @@ func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Has
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the envelope: %w", err)
 	}
-	co := v.Policy.options()
+	co, err := v.Policy.options(f)
+	if err != nil {
+		return nil, nil, err
+	}
 	co.ClaimVerifier = cosign.IntotoSubjectClaimVerifier
-	if _, _, err := cosign.VerifyImageAttestation(ctx, one{sig: f.legacy}, digest, co); err != nil {
+	err = guarded(func() error {
+		_, _, err := cosign.VerifyImageAttestation(ctx, one{sig: f.legacy}, digest, co)
+		return err
+	})
+	if err != nil {
 		return nil, nil, err
 	}
 	var st Statement

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
@@ -15,6 +16,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/kms"
+	"github.com/sigstore/sigstore/pkg/signature/options"
 )
 
 // Keys finds keys by the names that users give them.
@@ -24,17 +26,30 @@ type Keys struct {
 	Password func(confirm bool) ([]byte, error)
 	// Lookup reads the environment, for env://NAME.
 	Lookup func(name string) (string, bool)
+	// ServiceAccount is the directory of a pod's own; empty for the usual one.
+	ServiceAccount string
 }
 
 // Signer finds a private key: the file that generate-key-pair writes, env://NAME
-// with its content, or the address of a key that a
-// program sigstore-kms-NAME holds.
+// with its content, a secret k8s://NAMESPACE/NAME, or the address of a key that a
+// service or a program sigstore-kms-NAME holds.
 func (k Keys) Signer(ctx context.Context, ref string) (signature.SignerVerifier, error) {
 	if sv, err := remoteKey(ctx, ref); sv != nil || err != nil {
 		return sv, err
 	}
-	b, err := k.read(ref)
-	if err != nil {
+	ask := k.Password
+	var b []byte
+	var err error
+	if isSecret(ref) {
+		s, err := k.secret(ctx, ref, secretPrivate)
+		if err != nil {
+			return nil, err
+		}
+		b = s[secretPrivate]
+		if p, ok := s[secretPassword]; ok {
+			ask = func(bool) ([]byte, error) { return p, nil }
+		}
+	} else if b, err = k.read(ref); err != nil {
 		return nil, err
 	}
 	defer clear(b)
@@ -49,7 +64,7 @@ func (k Keys) Signer(ctx context.Context, ref string) (signature.SignerVerifier,
 	default:
 		return nil, fmt.Errorf("key %s: it is a %s, not a private key", ref, block.Type)
 	}
-	password, err := k.Password(false)
+	password, err := ask(false)
 	if err != nil {
 		return nil, fmt.Errorf("password of key %s: %w", ref, err)
 	}
@@ -64,30 +79,55 @@ func (k Keys) Signer(ctx context.Context, ref string) (signature.SignerVerifier,
 // remoteKey finds a key that is elsewhere; nil for files and variables.
 func remoteKey(ctx context.Context, ref string) (signature.SignerVerifier, error) {
 	scheme, _, ok := strings.Cut(ref, "://")
-	if !ok || scheme == "env" || scheme == "file" {
+	if !ok || scheme == "env" || scheme == "file" || isSecret(ref) {
 		return nil, nil
 	}
-	if scheme == "k8s" || scheme == "gitlab" || scheme == "github" || scheme == "pkcs11" {
+	if scheme == "gitlab" || scheme == "github" || scheme == "pkcs11" {
 		return nil, fmt.Errorf("key %s: %s:// is not in this program; hand the key on in a file or a variable (env://NAME), or by a program sigstore-kms-%s", ref, scheme, scheme)
 	}
 	sv, err := kms.Get(ctx, ref, crypto.SHA256)
 	if _, none := errors.AsType[*kms.ProviderNotFoundError](err); none {
-		return nil, fmt.Errorf("key %s: this program speaks to no such service itself, and there is no program sigstore-kms-%s in PATH", ref, scheme)
+		why := "this program speaks to no such service itself"
+		if slices.Contains(cloudServices(), scheme+"://") {
+			why = "this is a build without cloud services (go build -tags kms makes one with them)"
+		}
+		return nil, fmt.Errorf("key %s: %s, and there is no program sigstore-kms-%s in PATH", ref, why, scheme)
 	}
 	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", ref, err)
+	}
+	// Whether it can be used is known only now.
+	if _, err := sv.PublicKey(options.WithContext(ctx)); err != nil {
 		return nil, fmt.Errorf("key %s: %w", ref, err)
 	}
 	return sv, nil
 }
 
-// Verifier finds a public key: a PEM file, env://NAME with its content, or a
-// key elsewhere.
+// cloudServices are those of a build with the tag kms.
+func cloudServices() []string {
+	return []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://"}
+}
+
+// KeyServices are the services whose keys this build can use itself, by the schemes of their addresses.
+func KeyServices() []string { return slices.Sorted(slices.Values(kms.SupportedProviders())) }
+
+func isSecret(ref string) bool { return strings.HasPrefix(ref, "k8s://") }
+
+// Verifier finds a public key: a PEM file, env://NAME with its content, a secret,
+// or a key elsewhere.
 func (k Keys) Verifier(ctx context.Context, ref string) (signature.Verifier, error) {
 	if sv, err := remoteKey(ctx, ref); sv != nil || err != nil {
 		return sv, err
 	}
-	b, err := k.read(ref)
-	if err != nil {
+	var b []byte
+	var err error
+	if isSecret(ref) {
+		s, err := k.secret(ctx, ref, secretPublic)
+		if err != nil {
+			return nil, err
+		}
+		b = s[secretPublic]
+	} else if b, err = k.read(ref); err != nil {
 		return nil, err
 	}
 	if bytes.Contains(b, []byte("PRIVATE KEY")) {

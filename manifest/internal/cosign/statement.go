@@ -1,17 +1,15 @@
 package cosign
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	cbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
-	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/sigstore/sigstore/pkg/signature/dsse"
-	"github.com/sigstore/sigstore/pkg/signature/options"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // Statement is an in-toto statement about manifests.
@@ -29,29 +27,22 @@ type Subject struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// envelope signs a statement (DSSE).
-func envelope(ctx context.Context, key signature.SignerVerifier, s Statement) (payload, signed []byte, err error) {
-	if payload, err = json.Marshal(s); err != nil {
-		return nil, nil, err
-	}
-	signed, err = dsse.WrapSigner(key, inTotoType).SignMessage(bytes.NewReader(payload), options.WithContext(ctx))
+// bundleOf makes a Sigstore bundle of a statement, as bytes and as a reader finds it.
+func (s *Signer) bundleOf(ctx context.Context, st Statement) ([]byte, found, error) {
+	data, err := json.Marshal(st)
 	if err != nil {
-		return nil, nil, fmt.Errorf("sign: %w", err)
+		return nil, found{}, err
 	}
-	return payload, signed, nil
-}
-
-// bundleOf makes a Sigstore bundle of a statement, signed by a key.
-func bundleOf(ctx context.Context, key signature.SignerVerifier, s Statement) ([]byte, error) {
-	payload, signed, err := envelope(ctx, key, s)
+	b, _, err := s.seal(ctx, &sign.DSSEData{Data: data, PayloadType: inTotoType}, true)
 	if err != nil {
-		return nil, err
+		return nil, found{}, err
 	}
-	pub, err := key.PublicKey(options.WithContext(ctx))
+	made, err := bundle.NewBundle(b)
 	if err != nil {
-		return nil, fmt.Errorf("public key: %w", err)
+		return nil, found{}, fmt.Errorf("sign: %w", err)
 	}
-	return cbundle.MakeNewBundle(pub, nil, payload, signed, nil, nil)
+	text, err := protojson.Marshal(b)
+	return text, found{where: "the new bundle", bundle: made}, err
 }
 
 // attach puts a bundle beside the manifest that it is about.

@@ -67,25 +67,36 @@ func signer(t testing.TB, c *registry.Client, f cosign.Format) *cosign.Signer {
 
 func signed(t testing.TB, f cosign.Format) *world {
 	t.Helper()
-	s := registrytest.New(t)
-	w := &world{TB: t, server: s, client: client(t)}
+	w := &world{TB: t, server: registrytest.New(t), client: client(t)}
 	w.signer = signer(t, w.client, f)
+	w.images()
+	w.signAll()
+	return w
+}
+
+// images pushes the images that the tests are about.
+func (w *world) images() {
+	w.Helper()
 	for i, d := range []*v1.Descriptor{&w.image, &w.other} {
 		tag := string(rune('1' + i))
-		s.Push(t, "app:"+tag, registrytest.Image(t, "linux/amd64"))
-		doc, err := w.client.Document(t.Context(), s.Ref("app:"+tag))
+		w.server.Push(w, "app:"+tag, registrytest.Image(w, "linux/amd64"))
+		doc, err := w.client.Document(w.Context(), w.server.Ref("app:"+tag))
 		if err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		*d = doc.Descriptor
 	}
-	if err := w.signer.Sign(t.Context(), s.Ref("app"), w.image); err != nil {
-		t.Fatal(err)
+}
+
+// signAll signs and attests the first.
+func (w *world) signAll() {
+	w.Helper()
+	if err := w.signer.Sign(w.Context(), w.server.Ref("app"), w.image); err != nil {
+		w.Fatal(err)
 	}
-	if err := w.signer.Attest(t.Context(), s.Ref("app"), w.image, predicateType, []byte(`{"n": 1}`)); err != nil {
-		t.Fatal(err)
+	if err := w.signer.Attest(w.Context(), w.server.Ref("app"), w.image, predicateType, []byte(`{"n": 1}`)); err != nil {
+		w.Fatal(err)
 	}
-	return w
 }
 
 func (w *world) verifier(f cosign.Format) *cosign.Verifier {
