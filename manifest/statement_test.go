@@ -51,7 +51,7 @@ func TestAttestsWhatTheExecutorWrites(t *testing.T) {
 	} {
 		var stderr bytes.Buffer
 		args := append([]string{"manifest", "attest", "--key", "cosign.key"}, c.args...)
-		if code := Main(t.Context(), args, strings.NewReader(""), &bytes.Buffer{}, &stderr); code != 64 || !strings.Contains(stderr.String(), c.want) {
+		if code := Main(t.Context(), args, os.Environ(), strings.NewReader(""), &bytes.Buffer{}, &stderr); code != 64 || !strings.Contains(stderr.String(), c.want) {
 			t.Errorf("%q: code %d, %s", c.args, code, stderr.String())
 		}
 	}
