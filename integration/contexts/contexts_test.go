@@ -30,7 +30,7 @@ var kit *testkit.Kit
 
 func TestMain(m *testing.M) {
 	ctx := context.Background()
-	if _, err := script(ctx, "setup", "contexts"); err != nil {
+	if _, err := testkit.Script(ctx, "setup", "contexts"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -127,13 +127,13 @@ func TestStandardInput(t *testing.T) {
 
 func TestS3(t *testing.T) {
 	_, archive := source(t)
-	root, port := t.TempDir(), freePort(t)
+	root, port := t.TempDir(), testkit.FreePort(t)
 	for _, d := range []string{"bucket/deep", "iam"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	start(t, port, []string{"ROOT_ACCESS_KEY=AKID", "ROOT_SECRET_KEY=SECRET"}, store(t, "versitygw"),
+	testkit.Serve(t, port, []string{"ROOT_ACCESS_KEY=AKID", "ROOT_SECRET_KEY=SECRET"}, testkit.ObjectStore(t, "versitygw"),
 		"--port", "127.0.0.1:"+port, "--region", "eu-central-1", "posix", "--nometa", filepath.Join(root))
 	for _, name := range []string{"context.tar.gz", "deep/with space+ü%.bin"} {
 		if err := os.WriteFile(filepath.Join(root, "bucket", name), archive, 0o644); err != nil {
@@ -158,7 +158,7 @@ func TestS3(t *testing.T) {
 
 func TestGoogleCloudStorage(t *testing.T) {
 	_, archive := source(t)
-	root, port := t.TempDir(), freePort(t)
+	root, port := t.TempDir(), testkit.FreePort(t)
 	if err := os.MkdirAll(filepath.Join(root, "bucket", "deep"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestGoogleCloudStorage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	start(t, port, nil, store(t, "fake-gcs-server"), "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory", "-data", root)
+	testkit.Serve(t, port, nil, testkit.ObjectStore(t, "fake-gcs-server"), "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory", "-data", root)
 	env := []string{"STORAGE_EMULATOR_HOST=127.0.0.1:" + port}
 	builds(t, "gs://bucket", env)
 	builds(t, "gs://bucket/deep/with space", env)
@@ -176,9 +176,9 @@ func TestGoogleCloudStorage(t *testing.T) {
 
 func TestAzure(t *testing.T) {
 	_, archive := source(t)
-	root, port := t.TempDir(), freePort(t)
+	root, port := t.TempDir(), testkit.FreePort(t)
 	key := base64.StdEncoding.EncodeToString([]byte("key"))
-	start(t, port, []string{"AZURITE_ACCOUNTS=acct:" + key}, store(t, "azurite"),
+	testkit.Serve(t, port, []string{"AZURITE_ACCOUNTS=acct:" + key}, testkit.ObjectStore(t, "azurite"),
 		"--blobHost", "127.0.0.1", "--blobPort", port, "--location", root, "--skipApiVersionCheck", "--disableTelemetry")
 	base := "http://127.0.0.1:" + port + "/acct"
 	sas := accountSAS("acct", []byte("key"))
@@ -233,17 +233,17 @@ func repository(t *testing.T) (root string, env []string) {
 	dir, _ := source(t)
 	root = t.TempDir()
 	env = []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=x", "GIT_AUTHOR_EMAIL=x@y", "GIT_COMMITTER_NAME=x", "GIT_COMMITTER_EMAIL=x@y"}
-	must(t, env, "git", "-C", dir, "init", "-q", "-b", "main")
-	must(t, env, "git", "-C", dir, "add", "-A")
-	must(t, env, "git", "-C", dir, "commit", "-q", "-m", "first")
-	must(t, env, "git", "clone", "-q", "--bare", dir, filepath.Join(root, "app.git"))
+	testkit.Must(t, env, "git", "-C", dir, "init", "-q", "-b", "main")
+	testkit.Must(t, env, "git", "-C", dir, "add", "-A")
+	testkit.Must(t, env, "git", "-C", dir, "commit", "-q", "-m", "first")
+	testkit.Must(t, env, "git", "clone", "-q", "--bare", dir, filepath.Join(root, "app.git"))
 	return root, env
 }
 
 func TestGitDaemon(t *testing.T) {
 	root, env := repository(t)
-	port := freePort(t)
-	start(t, port, env, "git", "daemon", "--listen=127.0.0.1", "--port="+port, "--export-all", "--base-path="+root, root)
+	port := testkit.FreePort(t)
+	testkit.Serve(t, port, env, "git", "daemon", "--listen=127.0.0.1", "--port="+port, "--export-all", "--base-path="+root, root)
 	builds(t, "git://127.0.0.1:"+port+"/app.git", []string{"GIT_PULL_METHOD=git"})
 	builds(t, "git://127.0.0.1:"+port+"/app.git#refs/heads/main", []string{"GIT_PULL_METHOD=git"})
 	refused(t, 69, "127.0.0.1", "git://127.0.0.1:"+port+"/app.git", nil) // https is not spoken there
@@ -252,7 +252,7 @@ func TestGitDaemon(t *testing.T) {
 func TestGitHTTPBackend(t *testing.T) {
 	root, env := repository(t)
 	backend := &cgi.Handler{
-		Path: filepath.Join(must(t, env, "git", "--exec-path"), "git-http-backend"),
+		Path: filepath.Join(testkit.Must(t, env, "git", "--exec-path"), "git-http-backend"),
 		Env:  append(env, "GIT_PROJECT_ROOT="+root, "GIT_HTTP_EXPORT_ALL=1"),
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -272,9 +272,9 @@ func TestGitHTTPBackend(t *testing.T) {
 
 func TestSSH(t *testing.T) {
 	root, env := repository(t)
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), testkit.FreePort(t)
 	for _, key := range []string{"host", "user", "stranger"} {
-		must(t, nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))
+		testkit.Must(t, nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))
 	}
 	read := func(name string) string {
 		data, err := os.ReadFile(filepath.Join(dir, name))
@@ -292,7 +292,7 @@ func TestSSH(t *testing.T) {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // sshd's own wish
 		t.Skipf("sshd cannot run here: %v", err)
 	}
-	start(t, port, env, "/usr/sbin/sshd", "-D", "-e", "-f", file)
+	testkit.Serve(t, port, env, "/usr/sbin/sshd", "-D", "-e", "-f", file)
 	host := strings.Fields(read("host.pub"))
 	known := filepath.Join(dir, "known_hosts")
 	if err := os.WriteFile(known, []byte(fmt.Sprintf("[127.0.0.1]:%s %s %s\n", port, host[0], host[1])), 0o600); err != nil {

@@ -90,12 +90,17 @@ type Run struct {
 
 // Run runs a command as the container's first process. env comes after the image's.
 func (c *Container) Run(ctx context.Context, argv []string, env ...string) (Run, error) {
+	return c.Start(ctx, Process{Argv: argv, Env: env})
+}
+
+// Start runs a container's first process, and waits for it.
+func (c *Container) Start(ctx context.Context, p Process) (Run, error) {
 	spec, err := c.spec(ctx)
 	if err != nil {
 		return Run{}, err
 	}
-	spec.Process.Args = argv
-	spec.Process.Env = append(append([]string{"HOME=/root"}, c.image.Config.Env...), env...)
+	spec.Process.Args = p.argv(c.image)
+	spec.Process.Env = append(append([]string{"HOME=/root"}, c.image.Config.Env...), p.Env...)
 	b, err := json.Marshal(spec)
 	if err != nil {
 		return Run{}, err
@@ -110,7 +115,7 @@ func (c *Container) Run(ctx context.Context, argv []string, env ...string) (Run,
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Stdin, &stdout, &stderr
 	start := time.Now()
 	err = cmd.Run()
 	run := Run{Stdout: stdout.String(), Stderr: stderr.String(), Wall: time.Since(start)}

@@ -34,7 +34,7 @@ func (r *Root) Empty() error {
 	if err := empty(top, "", places); err != nil {
 		return fmt.Errorf("empty the root filesystem: %w", err)
 	}
-	return r.relink()
+	return r.relink(r.relinked)
 }
 
 func empty(dir *os.File, name string, places *Places) error {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,14 +68,10 @@ func (r *Root) Shows(name string) bool {
 	return false
 }
 
-// relink gives the builder its name service back: where the image's links are
-// gone, since the root itself takes stages, the runtime's files are still mounted
-// where they led.
-func (r *Root) relink() error {
-	names, err := r.etc()
-	if err != nil {
-		return err
-	}
+// relink gives the builder its name service back, and what is mounted where it
+// reads and writes: where the image's links are gone, since the root itself takes
+// stages, all that is still mounted where they led.
+func (r *Root) relink(names []string) error {
 	for _, name := range names {
 		at := filepath.Join(r.top, name)
 		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
@@ -87,22 +84,41 @@ func (r *Root) relink() error {
 	return nil
 }
 
-// etc are the files that relink makes, which stay.
-func (r *Root) etc() ([]string, error) {
+// behind are the names of what is mounted behind the image's links: of the
+// runtime's own files, and of what keep lies in.
+func (r *Root) behind(keep []string) (wanted, others []string, err error) {
 	if r.links != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	places, err := r.mounts(filepath.Join(r.home, linked))
+	target := filepath.Join(r.home, linked)
+	places, err := r.mounts(target)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var list []string
 	for _, name := range places.mounts {
-		if filepath.Dir(name) == "etc" {
-			list = append(list, name)
+		lies := func(abs string) bool {
+			// By its own name, too: an earlier build may have removed the link.
+			return within(resolved(abs), filepath.Join(target, name)) || within(abs, filepath.Join(r.top, name))
+		}
+		switch {
+		case filepath.Dir(name) == "etc" || slices.ContainsFunc(keep, lies):
+			wanted = append(wanted, name)
+		case !within(name, "run"): // what the runtime has there is not for the next build to look for
+			others = append(others, name)
 		}
 	}
-	return list, nil
+	return wanted, others, nil
+}
+
+// resolved follows the symlinks on the way to a file that need not be there.
+func resolved(abs string) string {
+	if all, err := filepath.EvalSymlinks(abs); err == nil {
+		return all
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		return filepath.Join(dir, filepath.Base(abs))
+	}
+	return abs
 }
 
 // bone is a directory or a symlink that the image has where its links lead.

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,10 @@ type Root struct {
 	home string // the directory of the builder's program
 	// links are the names in the root that lead into dir, where dir is not the root.
 	links []string
+	// Where dir is the root and the links go: the names of what is mounted behind
+	// them that the builder needs, and of the rest.
+	relinked, unlinked []string
+
 	kept  []string
 	lock  *os.File
 	dirt  *dirt
@@ -136,11 +141,10 @@ func find(o Options) (*Root, error) {
 		return nil, err
 	}
 	if r.links == nil {
-		etc, err := r.etc()
-		if err != nil {
+		if r.relinked, r.unlinked, err = r.behind(o.Keep); err != nil {
 			return nil, err
 		}
-		r.kept = append(etc, home)
+		r.kept = append(slices.Clone(r.relinked), home)
 	}
 	r.keep(append(names(text), o.Keep...))
 	places, err := r.mounts(r.top)
@@ -225,7 +229,8 @@ func (r *Root) take(ctx context.Context, waiting func()) error {
 }
 
 // Close gives the root to the next build with the last stage in it, which that
-// removes; what was put aside is removed now.
+// removes; what was put aside is removed now. What is mounted is found again by
+// the names it was mounted by.
 func (r *Root) Close() error {
-	return errors.Join(os.RemoveAll(filepath.Join(r.home, stages)), r.leave(), r.lock.Close())
+	return errors.Join(os.RemoveAll(filepath.Join(r.home, stages)), r.leave(), r.relink(r.unlinked), r.lock.Close())
 }

@@ -171,9 +171,13 @@ func TestLinks(t *testing.T) {
 	check(t, os.MkdirAll(filepath.Join(stage, "etc"), 0o755))
 	check(t, os.Remove(filepath.Join(dir, "etc/hosts")))
 	check(t, os.Remove(filepath.Join(dir, "etc")))
-	for _, name := range []string{"etc", "usr", "app"} {
+	for _, name := range []string{"etc", "usr", "app", "out"} {
 		check(t, os.Symlink(filepath.Join(stage, name), filepath.Join(dir, name)))
 	}
+	out := filepath.Join(stage, "out")
+	check(t, os.Mkdir(out, 0o755))
+	check(t, unix.Mount(t.TempDir(), out, "", unix.MS_BIND, ""))
+	defer unix.Unmount(out, unix.MNT_DETACH)
 	hosts := filepath.Join(stage, "etc/hosts")
 	write(t, stage, "etc/hosts", "")
 	check(t, unix.Mount(hosts, hosts, "", unix.MS_BIND, ""))
@@ -192,7 +196,21 @@ func TestLinks(t *testing.T) {
 	if !places.Reserved("etc/hosts") || places.Reserved("etc/passwd") {
 		t.Errorf("places: %+v", places)
 	}
+	if _, err := os.Lstat(filepath.Join(dir, "out")); err == nil {
+		t.Error("a volume that the build does not use is in the root")
+	}
 	check(t, r.Close())
+	// Nor is one that it writes to lost, whether its link is there or was removed by a build before.
+	wants := o
+	wants.Keep = []string{filepath.Join(dir, "out/image.tar")}
+	for range 2 {
+		r := open(t, wants)
+		if to, err := os.Readlink(filepath.Join(dir, "out")); to != out {
+			t.Errorf("out leads to %q, %v", to, err)
+		}
+		check(t, r.Close())
+		check(t, os.Remove(filepath.Join(dir, "out")))
+	}
 	check(t, os.RemoveAll(filepath.Join(dir, "etc")))
 	for _, name := range []string{"etc", "usr", "app"} {
 		_ = os.Symlink(filepath.Join(stage, name), filepath.Join(dir, name))

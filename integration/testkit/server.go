@@ -1,4 +1,4 @@
-package contexts
+package testkit
 
 import (
 	"context"
@@ -12,13 +12,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/strake-build/strake/integration/testkit"
 )
 
-// script runs one of scripts/ and returns what it prints.
-func script(ctx context.Context, name string, args ...string) (string, error) {
-	root, err := testkit.Root(ctx)
+// Script runs one of scripts/ and returns what it prints.
+func Script(ctx context.Context, name string, args ...string) (string, error) {
+	root, err := Root(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -31,10 +29,10 @@ func script(ctx context.Context, name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// store is the program of an object store, installed when it is first wanted.
-func store(t *testing.T, name string) string {
+// ObjectStore is the program of an object store, installed when it is first wanted.
+func ObjectStore(t *testing.T, name string) string {
 	t.Helper()
-	dir, err := script(t.Context(), "objectstores", "install", name)
+	dir, err := Script(t.Context(), "objectstores", "install", name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +42,8 @@ func store(t *testing.T, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// freePort is a port of 127.0.0.1 where nobody listens.
-func freePort(t *testing.T) string {
+// FreePort is a port of 127.0.0.1 where nobody listens.
+func FreePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,8 +53,8 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// start runs a server until the test ends, and waits until it listens.
-func start(t *testing.T, port string, env []string, name string, args ...string) {
+// Serve runs a server until the test ends, and waits until it listens.
+func Serve(t *testing.T, port string, env []string, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -95,8 +93,8 @@ func start(t *testing.T, port string, env []string, name string, args ...string)
 	t.Fatalf("%s does not listen", name)
 }
 
-// must runs a command that must succeed.
-func must(t *testing.T, env []string, name string, args ...string) string {
+// Must runs a command that must succeed, and returns what it prints.
+func Must(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Env = append(os.Environ(), env...)
