@@ -138,6 +138,9 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	if b.Planned != nil {
 		b.Planned(plan(res))
 	}
+	if err := e.ahead(ctx, res.Platforms); err != nil {
+		return nil, err
+	}
 	if err := e.prepareAll(ctx, res.Platforms); err != nil {
 		return nil, err
 	}

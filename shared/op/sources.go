@@ -110,6 +110,25 @@ func (s *Sources) secret(id string) ([]byte, bool) {
 	return v, ok && err == nil
 }
 
+// Ahead has a source looked for where layers are kept, before somebody asks for it.
+func (s *Sources) Ahead(ctx context.Context, v *graph.Vertex, o *graph.Source) error {
+	req, err := source.Parse(o)
+	r, ok := req.(*source.ImageRequest)
+	if err != nil || !ok || s.Workspace.Kept == nil {
+		return err
+	}
+	b, err := s.Base(ctx, r.Ref, "", v.Platform)
+	if err != nil {
+		return err
+	}
+	var layers []v1.Hash
+	for _, l := range b.Layers {
+		layers = append(layers, l.Digest)
+	}
+	s.Workspace.Kept.Ahead(ctx, layers)
+	return nil
+}
+
 // Base is a base image: what a FROM names.
 type Base struct {
 	Ref    string

@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"github.com/strake-build/strake/shared/layer"
-	"github.com/strake-build/strake/shared/snapshot"
 	"github.com/strake-build/strake/shared/store"
 	"github.com/strake-build/strake/shared/tree"
 )
@@ -79,7 +78,11 @@ func (k *Keeper) directory(ctx context.Context, q tree.KeptQuery, table []byte, 
 		if err != nil {
 			continue
 		}
-		n, state := check(ctx, t, table)
+		n, state := k.check(ctx, t, table)
+		if context.Cause(ctx) != nil {
+			_ = t.Close()
+			break // nothing can be said about it
+		}
 		if state == other {
 			_ = t.Close()
 			if n.View == mine {
@@ -105,14 +108,14 @@ const (
 	other        // or nothing can be said
 )
 
-func check(ctx context.Context, t *store.Tree, table []byte) (n note, s state) {
+func (k *Keeper) check(ctx context.Context, t *store.Tree, table []byte) (n note, s state) {
 	if json.Unmarshal(t.Note, &n) != nil {
 		return n, other
 	}
 	if sum := sha256.Sum256(table); hex.EncodeToString(sum[:]) != n.Table {
 		return n, other
 	}
-	f, err := snapshot.Fingerprints(ctx, t.Dir)
+	f, err := k.fingerprint(ctx, t.Dir)
 	switch {
 	case err != nil, hex.EncodeToString(f.Content[:]) != n.Content:
 		return n, other
