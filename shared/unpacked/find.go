@@ -83,9 +83,9 @@ func (k *Keeper) directory(ctx context.Context, q tree.KeptQuery, table []byte, 
 			_ = t.Close()
 			break // nothing can be said about it
 		}
-		if state == other {
+		if state == other || state == closed {
 			_ = t.Close()
-			if n.View == mine {
+			if n.View == mine && state == other {
 				k.notice(fmt.Sprintf("layer %s: %s is not what it was, and is not used", q.Blob.Digest, t.Dir))
 				_ = k.Store.DropTree(q.Blob.Digest, kind) // where it cannot be, it stays unused
 			}
@@ -105,7 +105,8 @@ type state int
 const (
 	same   state = iota
 	owners       // other owners are seen from here, the files are the same
-	other        // or nothing can be said
+	other        // it is not what it was
+	closed       // this process may not look
 )
 
 func (k *Keeper) check(ctx context.Context, t *store.Tree, table []byte) (n note, s state) {
@@ -117,6 +118,8 @@ func (k *Keeper) check(ctx context.Context, t *store.Tree, table []byte) (n note
 	}
 	f, err := k.fingerprint(ctx, t.Dir)
 	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return n, closed
 	case err != nil, hex.EncodeToString(f.Content[:]) != n.Content:
 		return n, other
 	case hex.EncodeToString(f.Owners[:]) != n.Owners:

@@ -95,20 +95,8 @@ type bed struct {
 }
 
 func newBed(t *testing.T) *bed {
-	b := &bed{dir: filepath.Join(t.TempDir(), "cache")}
-	s := b.store(t)
-	for _, l := range layers() {
-		raw, diffID := pack(t, l)
-		d, err := s.PutBytes(t.Context(), raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.blobs = append(b.blobs, layer.Blob{Digest: d.Digest, Size: d.Size, DiffID: diffID, Open: func() (io.ReadCloser, error) {
-			b.reads++
-			return s.Open(d)
-		}})
-	}
-	return b
+	t.Helper()
+	return newBedOf(t)
 }
 
 func (b *bed) store(t testing.TB) *store.Store {
@@ -302,5 +290,36 @@ func TestTouched(t *testing.T) {
 				t.Errorf("after mending, with %d reads:\n%s\nwant\n%s", b.reads, d, want)
 			}
 		})
+	}
+}
+
+// TestAhead looks at directories before they are asked for.
+func TestAhead(t *testing.T) {
+	b := newBed(t)
+	k := b.keep(t, true)
+	var all []v1.Hash
+	for _, l := range b.blobs {
+		all = append(all, l.Digest)
+	}
+	b.reads = 0
+	plain, _ := b.tree(t, nil, true)
+	want := describe(t, plain)
+	for range 2 {
+		k.Ahead(t.Context(), all)
+		k.Ahead(t.Context(), all)
+		b.reads = 0
+		got, _ := b.tree(t, k, true)
+		if d := describe(t, got); d != want || b.reads > 0 {
+			t.Errorf("%d blobs were read; it shows\n%s\nwant\n%s", b.reads, d, want)
+		}
+	}
+	// A look that was broken off says nothing about what is there.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if l, err := k.Layer(ctx, tree.KeptQuery{Blob: b.blobs[0], Chain: b.blobs[0].DiffID, Overlay: true}); l != nil && l.Dir != "" || err == nil {
+		t.Errorf("broken off: %+v, %v", l, err)
+	}
+	if dirs, err := filepath.Glob(filepath.Join(b.dir, "trees", "*", "fs")); err != nil || len(dirs) != len(all) {
+		t.Errorf("kept are %v, %v", dirs, err)
 	}
 }
