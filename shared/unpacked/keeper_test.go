@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/sandbox"
@@ -321,5 +323,44 @@ func TestAhead(t *testing.T) {
 	}
 	if dirs, err := filepath.Glob(filepath.Join(b.dir, "trees", "*", "fs")); err != nil || len(dirs) != len(all) {
 		t.Errorf("kept are %v, %v", dirs, err)
+	}
+}
+
+// TestNoSpace keeps layers on a disk that is too small, larger and larger: nothing
+// half-made is left, and nothing wrong is ever seen.
+func TestNoSpace(t *testing.T) {
+	if os.Geteuid() != 0 || sandbox.NeedsUserNamespace() {
+		t.Skip("wants root, to mount a small disk")
+	}
+	plain, _ := newBed(t).tree(t, nil, false)
+	want := describe(t, plain)
+	kept := false
+	for size := 64 << 10; !kept; size += 96 << 10 {
+		dir := t.TempDir()
+		if err := unix.Mount("small", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		b := &bed{dir: filepath.Join(dir, "cache")}
+		b.fill(t, b.store(t))
+		k := &unpacked.Keeper{Store: b.store(t), Trees: true}
+		err := k.Keep(t.Context(), b.blobs)
+		if err != nil && !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		kept = err == nil
+		if left, err := filepath.Glob(filepath.Join(b.dir, "ingest", "tree-*")); err != nil || len(left) > 0 {
+			t.Errorf("%d bytes: left behind: %v, %v", size, left, err)
+		}
+		got, _ := b.tree(t, k, false)
+		if d := describe(t, got); d != want {
+			t.Errorf("%d bytes: shows\n%s\nwant\n%s", size, d, want)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+		if size > 16<<20 {
+			t.Fatal("it never fits")
+		}
 	}
 }
