@@ -73,7 +73,7 @@ func (c *command) build(x *cli.Context) (err error) {
 // produce builds and exports.
 func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request, from bases, reaper *sandbox.Reaper, out *outputs) (err error) {
 	start := time.Now()
-	b := &build.Builder{Registry: from.client, Images: from.images, Kept: from.kept, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper}
+	b := &build.Builder{Registry: from.client, Images: from.images, Kept: from.kept, Progress: c.progress, Warn: c.warn, Now: time.Now, Reaper: reaper, Offline: x.Bool("offline")}
 	if out.push != nil {
 		// Uploads go on after the build, until the export waits for them.
 		uploads, cancel := context.WithCancel(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -59,12 +60,20 @@ func (c *command) caches(x *cli.Context, client *registry.Client, req *build.Req
 		return &shared.UsageError{Err: err}
 	}
 	p := &places{client: client, keys: keys, readOnly: x.Bool("no-push-cache")}
-	main, err := p.open("cache-repo", cacheName(x, name, req.Dir))
+	repo, more := cacheName(x, name, req.Dir), shared.Given(x, "cache-from")
+	if x.Bool("offline") {
+		var keep bool
+		if repo, more, keep = c.nearCaches(x.String("cache-local"), repo, more); repo == "" {
+			return nil
+		}
+		p.readOnly = p.readOnly || !keep
+	}
+	main, err := p.open("cache-repo", repo)
 	if err != nil {
 		return err
 	}
 	list := cache.Several{main}
-	for _, from := range shared.Given(x, "cache-from") {
+	for _, from := range more {
 		l, err := p.open("cache-from", from)
 		if err != nil {
 			return err
@@ -76,7 +85,7 @@ func (c *command) caches(x *cli.Context, client *registry.Client, req *build.Req
 		b.Lookup = main
 	}
 	notes := main
-	if dir := x.String("cache-local"); dir != "" {
+	if dir := x.String("cache-local"); dir != "" && repo != layoutPrefix+dir {
 		near, err := p.directory("cache-local", dir)
 		if err != nil {
 			return err
@@ -104,6 +113,29 @@ func (c *command) caches(x *cli.Context, client *registry.Client, req *build.Req
 	}
 	req.CacheMounts = build.CacheMounts{Lookup: b.Lookup, Store: b.Store, MaxSize: size}
 	return nil
+}
+
+// nearCaches leaves out caches in registries, which may not be asked. Where that is
+// the one that results are kept in, local takes its place, or else nothing is kept. No
+// repo is no cache at all.
+func (c *command) nearCaches(local, repo string, more []string) (near string, others []string, keep bool) {
+	far := func(name string) bool {
+		if strings.HasPrefix(name, layoutPrefix) {
+			return false
+		}
+		c.log.Info().Msgf("--offline: the cache %s is in a registry, and is not used", name)
+		return true
+	}
+	others = slices.DeleteFunc(slices.Clone(more), far)
+	switch {
+	case !far(repo):
+		return repo, others, true
+	case local != "":
+		return layoutPrefix + local, others, true
+	case len(others) > 0:
+		return others[0], others[1:], false
+	}
+	return "", nil, false
 }
 
 // repository is the first destination without its tag, or "".

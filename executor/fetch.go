@@ -79,8 +79,12 @@ func (p *parser) sources(req *build.Request) {
 		req.Source = s
 	}
 	piped := ref == "tar://stdin" || ref == "tar://-"
+	if !local {
+		req.Remote = append(req.Remote, elsewhere(ref)...)
+	}
 	if d, ok := buildcontext.Dockerfile(req.Dockerfile, stdin); ok {
 		req.DockerfileSource = d
+		req.Remote = append(req.Remote, elsewhere(req.Dockerfile)...)
 		if req.Dockerfile == "-" && piped {
 			p.fail("--dockerfile -: standard input is the context already")
 		}
@@ -95,6 +99,14 @@ func (p *parser) sources(req *build.Request) {
 	if strings.HasPrefix(ref, "ssh://") || strings.HasPrefix(ref, "git@") || strings.HasPrefix(ref, "git+ssh://") {
 		p.sshKeys(req)
 	}
+}
+
+// elsewhere is the address, if it is not on this machine.
+func elsewhere(ref string) []string {
+	if address := buildcontext.Remote(ref); address != "" {
+		return []string{address}
+	}
+	return nil
 }
 
 func isTerminal(f *os.File) bool {

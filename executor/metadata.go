@@ -74,7 +74,11 @@ func (c *command) plan(ctx context.Context, x *cli.Context, req build.Request) e
 	if err != nil {
 		return err
 	}
-	b := &build.Builder{Registry: client, Progress: progress.Quiet{}, Warn: c.warn, Now: time.Now}
+	from, err := c.bases(x, client)
+	if err != nil {
+		return err
+	}
+	b := &build.Builder{Registry: from.client, Images: from.images, Progress: progress.Quiet{}, Warn: c.warn, Now: time.Now, Offline: x.Bool("offline")}
 	plan, err := b.Plan(ctx, req)
 	if err != nil {
 		return err

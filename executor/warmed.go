@@ -33,7 +33,7 @@ func warmedFlags() []flags.Flag {
 			Name: "cache-ttl", Kind: flags.Duration, Default: "336h", Group: groupWarmed, State: flags.Fixed,
 			Doc: "how old a step's result in the cache may be, and how long a tag stays what it was when it was warmed", Note: "what a digest names has no age",
 		},
-		{Name: "offline", Kind: flags.Bool, Group: groupWarmed, Doc: "take base images from --cache-dir alone, and ask no registry for one"},
+		{Name: "offline", Kind: flags.Bool, Group: groupWarmed, Doc: "fetch nothing: base images come from --cache-dir alone, results of steps from directories; what is missing is listed"},
 		{Name: "lock", Value: "FILE", Group: groupWarmed, Doc: "build by the digests in this file of warmer lock; a base image that is not in it fails the build"},
 	}
 }

@@ -27,7 +27,7 @@ type Server struct {
 }
 
 // Listen starts a registry on a loopback port; port 0 takes a free one. Close ends it.
-func Listen(ctx context.Context, port int, h *Handler) (*Server, error) {
+func Listen(ctx context.Context, port int, h http.Handler) (*Server, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {

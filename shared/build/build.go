@@ -76,6 +76,10 @@ type Request struct {
 	// long as it takes.
 	SnapshotTimeout time.Duration
 
+	// Remote are the addresses that Source and DockerfileSource fetch from, where that
+	// is not this machine; without secrets.
+	Remote []string
+
 	Cache       Cache
 	CacheMounts CacheMounts
 
@@ -90,6 +94,9 @@ type Builder struct {
 	Registry *registry.Client
 	// Images, where set, finds base images in Registry's stead.
 	Images op.Resolver
+	// Offline fetches nothing, but for images that Images has. All that is missing
+	// is one *warmed.MissingError.
+	Offline bool
 	// Kept, where set, has layers of base images unpacked already.
 	Kept     tree.Kept
 	Progress solve.Progress
@@ -143,6 +150,14 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	if b.Planned != nil {
 		b.Planned(plan(res))
 	}
+	if !e.req.Cache.used() { // else what is found there needs nothing
+		if err := e.nothingFetched(ctx, res); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.ahead(ctx, res.Platforms); err != nil {
+		return nil, err
+	}
 	if err := e.prepareAll(ctx, res.Platforms); err != nil {
 		return nil, err
 	}
@@ -150,7 +165,7 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	e.remember(ctx, epoch, res.Platforms)
 	trees, err := e.solve(ctx, res.Platforms)
 	if err != nil {
-		return nil, err
+		return nil, e.allMissing(ctx, err)
 	}
 	if err := e.also(ctx); err != nil {
 		return nil, err

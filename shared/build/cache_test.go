@@ -3,6 +3,7 @@ package build_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/strake-build/strake/shared/build"
 	"github.com/strake-build/strake/shared/cache"
@@ -88,5 +89,43 @@ func TestCache(t *testing.T) {
 				t.Errorf("%d blobs were fetched: %+v", n, b.Requests())
 			}
 		})
+	}
+}
+
+// TestCacheClocks has builders whose clocks are years off: no result stays young for
+// ever, and the next build with a right clock mends it.
+func TestCacheClocks(t *testing.T) {
+	b := newBed(t)
+	l := directory(t, t.TempDir())
+	right := time.Unix(1.7e9, 0)
+	run := func(now time.Time) string {
+		req := b.request(t, "FROM %s\nRUN echo x >/x\n")
+		req.Cache = build.Cache{Lookup: l, Store: l, TTL: 24 * time.Hour}
+		var steps []stepcache.Outcome
+		req.Cache.Explain = func(o []stepcache.Outcome) { steps = o }
+		builder := b.builder(t)
+		builder.Now = func() time.Time { return now }
+		res, err := builder.Run(t.Context(), req)
+		must(t, err)
+		must(t, res.Close())
+		return marks(steps)
+	}
+	for _, c := range []struct {
+		name string
+		now  time.Time
+		want string
+	}{
+		{"first", right.AddDate(3, 0, 0), "M"},
+		{"its result is from the future", right, "M"},
+		{"mended", right.Add(time.Hour), "h"},
+		{"in 1970", time.Unix(0, 0), "M"},
+		{"after that", right.Add(time.Hour), "M"},
+		{"mended again", right.Add(2 * time.Hour), "h"},
+		{"a clock a minute slow", right.Add(time.Hour - time.Minute), "h"},
+		{"old", right.Add(26 * time.Hour), "M"},
+	} {
+		if got := run(c.now); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
 	}
 }

@@ -161,6 +161,13 @@ func TestCachePairs(t *testing.T) {
 		{"steps that change nothing", "FROM BASE\nRUN true\nWORKDIR /tmp\nVOLUME /v\nRUN true\n", func(*testing.T, *pair) {}, "uuh"},
 		{"no cache asked for", "FROM BASE\nRUN echo x\n", func(_ *testing.T, p *pair) { p.request.Frontend.NoCache = true }, "M"},
 
+		// What is found makes the same files as what is carried out.
+		{"below removed files", "FROM BASE\nRUN rm -r /etc; mkdir /etc; rm -r /tmp\nRUN ls / /etc >/l; echo 1\n", replace("echo 1", "echo 2"), "hM"},
+		{"below a directory that became a link", "FROM BASE\nRUN mkdir /a /b; echo 1 >/a/f\nRUN rm -r /a; ln -s b /a\nRUN echo 1 >/a/g; ls / >/l; readlink /a >>/l; echo 1\n", replace(">>/l; echo 1", ">>/l; echo 2"), "uhM"},
+		{"a link that is made again, in the next stage", "FROM BASE AS s\nRUN mkdir /a; echo 1 >/a/f; ln -s f /a/l\nRUN rm /a/l; ln -s f /a/l\nFROM s\nRUN cat /a/l; echo 1\n", replace("l; echo 1", "l; echo 2"), "uhM"},
+		{"below special modes", "FROM BASE\nRUN echo 1 >/a; chmod 6755 /a; mkdir -m 1777 /b\nRUN stat -c %a /a /b >/l; echo 1\n", replace("l; echo 1", "l; echo 2"), "hM"},
+		{"the same step twice", "FROM BASE\nRUN echo x >>/x\nRUN echo x >>/x\nRUN cat /x; echo 1\n", replace("x; echo 1", "x; echo 2"), "uhM"},
+
 		// What COPY takes.
 		{"content", copyDir, put("dir/x", "z"), "MM"},
 		{"content below", copyDir, put("dir/sub/y", "z"), "MM"},
@@ -204,14 +211,27 @@ func TestCachePairs(t *testing.T) {
 		{"exclude", "FROM BASE\nCOPY --exclude=sub dir /f/\n", replace("=sub", "=x"), "M"},
 		{"dockerignore takes away", copyDir, put(".dockerignore", "dir/x\n"), "MM"},
 		{"dockerignore takes nothing away that counts", copyDir, put(".dockerignore", "other\n"), "uh"},
-		{"names that look alike when joined", "FROM BASE\nCOPY [\"dir/a-b\",\"dir/c\",\"/f/\"]\n", func(*testing.T, *pair) {}, "h"},
+		{"names that look alike when joined", "FROM BASE\nCOPY [\"dir/a-b\",\"dir/c\",\"/f/\"]\n", func(t *testing.T, p *pair) {
+			p.write(t, "dir/a", "1")
+			p.write(t, "b-dir/c", "2")
+			p.docker = "FROM BASE\nCOPY [\"dir/a\",\"b-dir/c\",\"/f/\"]\n"
+		}, "M"},
+		{"bytes that go from one file to the next", "FROM BASE\nCOPY dir/a-b dir/c /f/\n", func(t *testing.T, p *pair) {
+			p.write(t, "dir/a-b", "12")
+			p.write(t, "dir/c", "")
+		}, "M"},
+		{"name of a directory", copyDir, onContext("dir", func(p string) error { return os.Rename(p+"/sub", p+"/sup") }), "MM"},
+		{"setuid", copyDir, onContext("dir/x", func(p string) error { return os.Chmod(p, 0o644|os.ModeSetuid) }), "MM"},
+		{"sticky bit", copyDir, onContext("dir/sub", func(p string) error { return os.Chmod(p, 0o755|os.ModeSticky) }), "MM"},
 
 		// Stages.
 		{"stage, another file", "FROM BASE AS s\nRUN echo 1 >/1; echo 2 >/2\nFROM BASE\nCOPY --from=s /1 /1\n", replace("echo 2", "echo 3"), "Mc"},
 		{"stage, that file", "FROM BASE AS s\nRUN echo 1 >/1\nFROM BASE\nCOPY --from=s /1 /1\n", replace("echo 1", "echo 3"), "MM"},
 		{"stage, owner", "FROM BASE AS s\nRUN echo 1 >/1; chown 1 /1\nFROM BASE\nCOPY --from=s /1 /1\n", replace("chown 1", "chown 2"), "MM"},
 		{"stage nobody asks for", "FROM BASE AS s\nRUN echo 1 >/1\nFROM BASE\nRUN echo x\n", replace("echo 1", "echo 2"), "h"},
-		{"stage and an ignore file that lets little in", "FROM BASE AS s\nCOPY file /1\nFROM BASE\nCOPY --from=s /1 /1\n", put("file", "new"), "MM"},
+		{"stage and an ignore file that lets little in", "# ignore: * !file\nFROM BASE AS s\nCOPY file /1\nRUN echo 1 >/dir; cat /1 >>/dir\nFROM BASE\nCOPY --from=s /dir /dir\n", put("file", "new"), "MMM"},
+		{"stage, a file of a name that is ignored", "# ignore: * !file\nFROM BASE AS s\nRUN echo 1 >/other\nFROM BASE\nCOPY --from=s /other /other\n", replace("echo 1", "echo 2"), "MM"},
+		{"stage above which something changes, another file", "FROM BASE AS s\nCOPY dir /d\nRUN cp /d/x /x\nFROM BASE\nCOPY --from=s /x /x\nRUN cat /x >/y\n", put("dir/sub/y", "z"), "MMcc"},
 		{"labels of a stage", "FROM BASE AS s\nLABEL a=1\nRUN echo 1 >/1\nFROM BASE\nCOPY --from=s /1 /1\n", replace("a=1", "a=2"), "uh"},
 
 		// ADD.
@@ -233,6 +253,10 @@ func TestCachePairs(t *testing.T) {
 			conf.Config.Labels = map[string]string{"a": "b"}
 			img, err = mutate.ConfigFile(img, conf)
 			must(t, err)
+			img, ok := mutate.Annotations(img, map[string]string{"a": "b"}).(v1.Image)
+			if !ok {
+				t.Fatal("an image with annotations is none")
+			}
 			p.Push(t, "busybox:latest", img)
 		}, "h"},
 		{"base with another environment", "FROM BASE\nCOPY file /x\nRUN echo x\n", func(t *testing.T, p *pair) {
@@ -283,6 +307,10 @@ func TestCachePairs(t *testing.T) {
 			must(t, os.WriteFile(p.path("a.tar"), tarOf("f"), 0o644))
 			p.write(t, "dir/a-b", "1")
 			p.write(t, "dir/c", "2")
+			if rest, ok := strings.CutPrefix(c.docker, "# ignore: "); ok {
+				list, _, _ := strings.Cut(rest, "\n")
+				p.write(t, ".dockerignore", strings.ReplaceAll(list, " ", "\n"))
+			}
 			l := directory(t, t.TempDir())
 			p.cached(t.Context(), t, p.build(t), l)
 			c.change(t, p)

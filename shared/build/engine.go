@@ -17,6 +17,7 @@ import (
 	"github.com/strake-build/strake/shared/solve"
 	"github.com/strake-build/strake/shared/stepcache"
 	"github.com/strake-build/strake/shared/tree"
+	"github.com/strake-build/strake/shared/warmed"
 )
 
 // engine is one build: it answers the frontend and solves its graphs.
@@ -51,6 +52,9 @@ func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error
 			return nil, err
 		}
 	}
+	if b.Offline && len(req.Remote) > 0 {
+		return nil, &warmed.MissingError{Fetched: req.Remote}
+	}
 	w, err := tree.NewWorkspace(req.Dir, req.Pack)
 	if err != nil {
 		return nil, &EnvironmentError{err}
@@ -61,7 +65,7 @@ func (b *Builder) engine(ctx context.Context, req Request) (_ *engine, err error
 		Workspace: w,
 		Now:       b.Now,
 		Sources: &op.Sources{
-			Registry: b.resolver(), Workspace: w, Secrets: req.Secrets, SSH: req.SSH, Layouts: req.Layouts,
+			Registry: b.resolver(), Workspace: w, Secrets: req.Secrets, SSH: req.SSH, Layouts: req.Layouts, Offline: b.Offline,
 			Locals: make(map[string]string), Tables: make(map[string]*layer.Table),
 		},
 	}

@@ -50,13 +50,13 @@ type isolation struct {
 
 // Probe finds out how steps can run here, for a build with dir as its directory.
 func (i *Isolation) Probe(ctx context.Context, dir string, reaper *sandbox.Reaper) (*environment.Report, error) {
-	report, _, err := i.probe(ctx, dir, reaper)
+	report, _, err := i.probe(ctx, environment.Options{Dir: dir, Reaper: reaper})
 	return report, err
 }
 
-func (i *Isolation) probe(ctx context.Context, dir string, reaper *sandbox.Reaper) (*environment.Report, *isolation, error) {
+func (i *Isolation) probe(ctx context.Context, o environment.Options) (*environment.Report, *isolation, error) {
 	s := &isolation{Isolation: *i, record: fakeroot.NewRecord()}
-	o := environment.Options{Dir: dir, Reaper: reaper, Record: s.record, Memory: i.Memory}
+	o.Record, o.Memory = s.record, i.Memory
 	root, err := disposable.Find(i.disposable())
 	if err == nil {
 		o.InPlace = &sandbox.InPlaceOptions{Dir: root.Dir(), Links: root.Links(), Spare: i.Home, Mounted: s.mounted, Running: s.running}
@@ -91,14 +91,15 @@ func (s *isolation) running(pid int) error {
 
 // choose tries out what works here.
 func (e *engine) choose(ctx context.Context) (*isolation, error) {
-	report, s, err := e.req.Isolation.probe(ctx, e.workspace.Path(), e.b.Reaper)
+	view, identity := orAuto(e.req.Isolation.View), orAuto(e.req.Isolation.Identity)
+	report, s, err := e.req.Isolation.probe(ctx, environment.Options{Dir: e.workspace.Path(), Reaper: e.b.Reaper, View: view, Identity: identity})
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range report.Findings {
 		logger(ctx).Debug().Str("what", f.Name).AnErr("refused", f.Err).Msg("probed")
 	}
-	choice, reason, err := report.Choose(orAuto(s.View), orAuto(s.Identity))
+	choice, reason, err := report.Choose(view, identity)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (b *Builder) Plan(ctx context.Context, req Request) (_ Plan, err error) {
 	defer func() { err = errors.Join(err, e.workspace.Close()) }()
 	res, err := frontend.Build(ctx, e.req.Frontend, e, b.Warn)
 	if err != nil {
-		return nil, err
+		return nil, e.allMissing(ctx, err)
 	}
 	return plan(res), nil
 }

@@ -179,6 +179,16 @@ func Local(s Source) (dir string, ok bool) {
 	return path.Join(d.path, d.sub), true
 }
 
+// Remote is the address of a context, without secrets, where it is not on this
+// machine; else "".
+func Remote(ref string) string {
+	scheme, _, ok := strings.Cut(ref, "://")
+	if !IsGit(ref) && (!ok || scheme == "dir" || scheme == "tar") {
+		return ""
+	}
+	return shown(ref)
+}
+
 // subPath is a folder of another source.
 type subPath struct {
 	of  Source

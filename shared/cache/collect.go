@@ -239,7 +239,7 @@ func (r *Repository) Collect(ctx context.Context, p Policy) (Collected, error) {
 	}
 	var out Collected
 	for _, i := range list {
-		old := p.MaxAge > 0 && time.Since(i.Created) > p.MaxAge || i.Problem != ""
+		old := p.MaxAge > 0 && store.Age(i.Created, time.Now()) > p.MaxAge || i.Problem != ""
 		if matches(p.Keep, i.Step) || !old && (p.MaxSize <= 0 || total <= p.MaxSize) {
 			continue
 		}

@@ -31,6 +31,9 @@ type Options struct {
 	// Foreign says why.
 	InPlace *sandbox.InPlaceOptions
 	Foreign error
+	// View and Identity, where set, are what is going to be chosen: nothing more
+	// is tried once the first choice that they allow works.
+	View, Identity string
 }
 
 // Finding is one thing that was tried.
@@ -83,11 +86,22 @@ func Probe(ctx context.Context, o Options) (*Report, error) {
 	}
 	p := &prober{Options: o, dir: dir, report: &Report{UID: os.Geteuid()}}
 	p.ids()
-	p.overlay(ctx)
-	p.bind(ctx)
-	p.inPlace(ctx)
-	p.chroot(ctx)
+	for _, try := range []func(context.Context){p.overlay, p.bind, p.inPlace, p.chroot} {
+		try(ctx)
+		if p.enough() {
+			break
+		}
+	}
 	return p.report, os.RemoveAll(dir)
+}
+
+// enough tells whether the choice can be made from what was tried so far.
+func (p *prober) enough() bool {
+	if p.View == "" || p.Identity == "" {
+		return false
+	}
+	_, _, err := p.report.Choose(p.View, p.Identity)
+	return err == nil
 }
 
 type prober struct {

@@ -26,17 +26,24 @@ type Needed struct {
 // contexts are none. An image that the engine cannot resolve is listed with the
 // reason, and the search goes on; what its ONBUILD would ask for is not known then.
 func Images(ctx context.Context, req Request, e Engine) ([]Needed, error) {
+	out, _, err := Everything(ctx, req, e)
+	return out, err
+}
+
+// Everything is Images, with the build as it would be if those images that are not
+// known had neither ONBUILD nor environment.
+func Everything(ctx context.Context, req Request, e Engine) ([]Needed, *Result, error) {
 	rec := &recorder{Engine: e, seen: make(map[string]*Needed)}
-	_, err := Build(ctx, req, rec, nil)
+	res, err := Build(ctx, req, rec, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := make([]Needed, 0, len(rec.seen))
 	for _, n := range rec.seen {
 		out = append(out, *n)
 	}
 	slices.SortFunc(out, func(a, b Needed) int { return strings.Compare(a.key(), b.key()) })
-	return out, nil
+	return out, res, nil
 }
 
 // AllImages is Images for every stage that can be a target: those with a name,

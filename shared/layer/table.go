@@ -61,7 +61,8 @@ type Node struct {
 	Opaque bool
 
 	children map[string]*Node
-	sorted   []*Node // nil after a change
+	sorted   []*Node   // nil after a change
+	later    *unparsed // of a table on disk: the children, when somebody looks
 }
 
 // IsDir tells whether the node is a directory, even one that the layer only passes through.
@@ -70,10 +71,14 @@ func (n *Node) IsDir() bool {
 }
 
 // Child returns the node called name, or nil.
-func (n *Node) Child(name string) *Node { return n.children[name] }
+func (n *Node) Child(name string) *Node {
+	n.parse()
+	return n.children[name]
+}
 
 // Children returns the nodes below n by name. The slice is not to be changed.
 func (n *Node) Children() []*Node {
+	n.parse()
 	if n.sorted == nil && len(n.children) > 0 {
 		s := make([]*Node, 0, len(n.children))
 		for _, c := range n.children {
@@ -86,10 +91,14 @@ func (n *Node) Children() []*Node {
 }
 
 // Len is the number of children.
-func (n *Node) Len() int { return len(n.children) }
+func (n *Node) Len() int {
+	n.parse()
+	return len(n.children)
+}
 
 // Set puts c below n, in place of a child of that name.
 func (n *Node) Set(c *Node) {
+	n.parse()
 	if n.children == nil {
 		n.children = make(map[string]*Node)
 	}
@@ -99,12 +108,13 @@ func (n *Node) Set(c *Node) {
 
 // Delete takes the child called name away.
 func (n *Node) Delete(name string) {
+	n.parse()
 	delete(n.children, name)
 	n.sorted = nil
 }
 
 // DeleteAll takes all children away.
-func (n *Node) DeleteAll() { n.children, n.sorted = nil, nil }
+func (n *Node) DeleteAll() { n.children, n.sorted, n.later = nil, nil, nil }
 
 // Table is a layer's table of contents. It is built by one goroutine, sealed,
 // and may then be read by many.

@@ -170,7 +170,7 @@ func (u *unpacker) clear(f *folder, name string) error {
 func (u *unpacker) forget(n *Node) {
 	clear(u.byName)
 	u.last = nil
-	for _, c := range n.children {
+	for _, c := range n.Children() {
 		u.forget(c)
 	}
 	f := u.byNode[n]

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -16,6 +17,7 @@ import (
 	"github.com/strake-build/strake/shared/op/source"
 	"github.com/strake-build/strake/shared/registry"
 	"github.com/strake-build/strake/shared/tree"
+	"github.com/strake-build/strake/shared/warmed"
 )
 
 // Resolver finds base images by reference, as registry.Client does; nil means
@@ -40,10 +42,44 @@ type Sources struct {
 	// repository turned out to be, under in-toto's name for its kind. It is called
 	// from many goroutines.
 	Fetched func(identifier, kind, digest string)
+	// Offline fetches nothing but what Registry gives: a *warmed.MissingError is in
+	// its place.
+	Offline bool
+}
+
+// AddressOf is the address of a source that is no image and not here, without secrets;
+// "" for any other.
+func AddressOf(o *graph.Source) string {
+	req, err := source.Parse(o)
+	if err != nil {
+		return ""
+	}
+	switch r := req.(type) {
+	case *source.HTTPRequest:
+		address, _, query := strings.Cut(source.Bare(r.URL), "?")
+		if query {
+			address += "?…" // which may be a signature
+		}
+		return address
+	case *source.GitRequest:
+		return source.Bare(r.Remote)
+	}
+	return ""
+}
+
+// allowed tells whether a source may be fetched.
+func (s *Sources) allowed(o *graph.Source) error {
+	if address := AddressOf(o); s.Offline && address != "" {
+		return &warmed.MissingError{Fetched: []string{address}}
+	}
+	return nil
 }
 
 // Fetch gives the tree of a source. A base image is not downloaded by that.
 func (s *Sources) Fetch(ctx context.Context, v *graph.Vertex, o *graph.Source) (tree.Tree, error) {
+	if err := s.allowed(o); err != nil {
+		return tree.Tree{}, err
+	}
 	req, err := source.Parse(o)
 	if err != nil {
 		return tree.Tree{}, err
@@ -122,6 +158,25 @@ func (s *Sources) secret(id string) ([]byte, bool) {
 	return v, ok && err == nil
 }
 
+// Ahead has a source looked for where layers are kept, before somebody asks for it.
+func (s *Sources) Ahead(ctx context.Context, v *graph.Vertex, o *graph.Source) error {
+	req, err := source.Parse(o)
+	r, ok := req.(*source.ImageRequest)
+	if err != nil || !ok || s.Workspace.Kept == nil {
+		return err
+	}
+	b, err := s.Base(ctx, r.Ref, "", v.Platform)
+	if err != nil {
+		return err
+	}
+	var layers []v1.Hash
+	for _, l := range b.Layers {
+		layers = append(layers, l.Digest)
+	}
+	s.Workspace.Kept.Ahead(ctx, layers)
+	return nil
+}
+
 // Base is a base image: what a FROM names.
 type Base struct {
 	Ref    string
@@ -193,6 +248,9 @@ func platform(p *ocispecs.Platform) *v1.Platform {
 
 // Time says when an http or git source was made; nil when nobody knows.
 func (s *Sources) Time(ctx context.Context, o *graph.Source) (*time.Time, error) {
+	if err := s.allowed(o); err != nil {
+		return nil, err
+	}
 	req, err := source.Parse(o)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,9 @@ type walker[T any] struct {
 	ignore func(path string) bool
 	// visit says what to remember of a file, or to pass over it.
 	visit func(at *spot, st *unix.Statx_t) (v T, keep bool, err error)
+	// fold, where set, is given what was found in each directory, by name; only the
+	// directories in it are remembered. It must not hold on to all.
+	fold func(d *dir[T], all []entry[T])
 
 	rootFD int
 	mu     sync.Mutex
@@ -152,7 +155,13 @@ func (w *walker[T]) read(d *dir[T], s *scratch[T]) error {
 			return err
 		}
 	}
-	d.entries = s.take(d.path)
+	all := s.take(d.path)
+	if w.fold != nil {
+		w.fold(d, all)
+		all = slices.DeleteFunc(all, func(e entry[T]) bool { return e.dir == nil })
+	}
+	d.entries = slices.Clone(all)
+	clear(s.entries)
 	return nil
 }
 
@@ -210,7 +219,7 @@ func (w *walker[T]) file(at *spot, name []byte, s *scratch[T]) error {
 	return nil
 }
 
-// take makes the entries of a directory, whose names share one string.
+// take sorts the entries of a directory, whose names share one string.
 func (s *scratch[T]) take(path string) []entry[T] {
 	names, start := string(s.names), 0
 	for i, end := range s.ends {
@@ -221,10 +230,8 @@ func (s *scratch[T]) take(path string) []entry[T] {
 			e.dir.path = join(path, e.name)
 		}
 	}
-	out := slices.Clone(s.entries)
-	clear(s.entries)
-	slices.SortFunc(out, func(a, b entry[T]) int { return strings.Compare(a.name, b.name) })
-	return out
+	slices.SortFunc(s.entries, func(a, b entry[T]) int { return strings.Compare(a.name, b.name) })
+	return s.entries
 }
 
 func join(dir, name string) string {

@@ -23,6 +23,7 @@ import (
 	"github.com/strake-build/strake/shared/cache"
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/op/run"
+	"github.com/strake-build/strake/shared/store"
 	"github.com/strake-build/strake/shared/tree"
 )
 
@@ -228,7 +229,7 @@ func (c *Cache) get(ctx context.Context, k cache.Key) (*cache.Entry, error) {
 	if slices.ContainsFunc(e.Layers, func(l cache.Layer) bool { return c.Distrusted[l.Digest] }) {
 		return nil, errLost
 	}
-	if c.TTL > 0 && c.Now().Sub(e.Created) > c.TTL {
+	if c.TTL > 0 && store.Age(e.Created, c.Now()) > c.TTL {
 		return nil, errExpired
 	}
 	return e, nil

@@ -31,12 +31,15 @@ type Record struct {
 	Subject *v1.Hash `json:"subject,omitempty"`
 }
 
-// Age is how old the record is at a time, by a clock that may be another than
-// that of the machine that wrote it. A record from the future has an age that no
+// Age is how old the record is at a time.
+func (r *Record) Age(now time.Time) time.Duration { return Age(r.ResolvedAt, now) }
+
+// Age is how old something is that was written at a time, by a clock that may be
+// another than that of this machine. What is from the future has an age that no
 // limit allows, since nothing is known about it.
-func (r *Record) Age(now time.Time) time.Duration {
+func Age(at, now time.Time) time.Duration {
 	const slack = 5 * time.Minute
-	age := now.Sub(r.ResolvedAt)
+	age := now.Sub(at)
 	if age < -slack {
 		return 1<<63 - 1
 	}

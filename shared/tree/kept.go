@@ -19,6 +19,8 @@ type Kept interface {
 	// Layer gives what there is of a layer; nil where there is nothing. It stays
 	// for as long as the build lives.
 	Layer(ctx context.Context, q KeptQuery) (*KeptLayer, error)
+	// Ahead says which layers are going to be asked for.
+	Ahead(ctx context.Context, layers []v1.Hash)
 }
 
 // KeptQuery asks for a layer.

@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"github.com/strake-build/strake/shared/layer"
-	"github.com/strake-build/strake/shared/snapshot"
 	"github.com/strake-build/strake/shared/store"
 	"github.com/strake-build/strake/shared/tree"
 )
@@ -79,10 +78,14 @@ func (k *Keeper) directory(ctx context.Context, q tree.KeptQuery, table []byte, 
 		if err != nil {
 			continue
 		}
-		n, state := check(ctx, t, table)
-		if state == other {
+		n, state := k.check(ctx, t, table)
+		if context.Cause(ctx) != nil {
 			_ = t.Close()
-			if n.View == mine {
+			break // nothing can be said about it
+		}
+		if state == other || state == closed {
+			_ = t.Close()
+			if n.View == mine && state == other {
 				k.notice(fmt.Sprintf("layer %s: %s is not what it was, and is not used", q.Blob.Digest, t.Dir))
 				_ = k.Store.DropTree(q.Blob.Digest, kind) // where it cannot be, it stays unused
 			}
@@ -102,18 +105,21 @@ type state int
 const (
 	same   state = iota
 	owners       // other owners are seen from here, the files are the same
-	other        // or nothing can be said
+	other        // it is not what it was
+	closed       // this process may not look
 )
 
-func check(ctx context.Context, t *store.Tree, table []byte) (n note, s state) {
+func (k *Keeper) check(ctx context.Context, t *store.Tree, table []byte) (n note, s state) {
 	if json.Unmarshal(t.Note, &n) != nil {
 		return n, other
 	}
 	if sum := sha256.Sum256(table); hex.EncodeToString(sum[:]) != n.Table {
 		return n, other
 	}
-	f, err := snapshot.Fingerprints(ctx, t.Dir)
+	f, err := k.fingerprint(ctx, t.Dir)
 	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return n, closed
 	case err != nil, hex.EncodeToString(f.Content[:]) != n.Content:
 		return n, other
 	case hex.EncodeToString(f.Owners[:]) != n.Owners:

@@ -40,8 +40,10 @@ type Keeper struct {
 	// Notice is told what is not as it was; nil means nobody listens.
 	Notice func(line string)
 
-	mu   sync.Mutex
-	open []*store.Tree
+	mu    sync.Mutex
+	open  []*store.Tree
+	ahead map[string]func() (snapshot.Fingerprint, error) // by directory
+	looks sync.WaitGroup
 }
 
 var _ tree.Kept = (*Keeper)(nil)
@@ -177,6 +179,9 @@ func (m *making) fill(ctx context.Context, dir string) (kind string, noted []byt
 
 func (m *making) describe(ctx context.Context, dir string) ([]byte, error) {
 	f, err := snapshot.Fingerprints(ctx, dir)
+	if err == nil {
+		err = snapshot.Settle(ctx) // what touches a file from now on is seen
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -218,6 +223,7 @@ func passes(t *layer.Table) bool {
 
 // Close lets go of the directories that were given away.
 func (k *Keeper) Close() error {
+	k.looks.Wait()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var errs []error

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/sandbox"
@@ -95,20 +97,8 @@ type bed struct {
 }
 
 func newBed(t *testing.T) *bed {
-	b := &bed{dir: filepath.Join(t.TempDir(), "cache")}
-	s := b.store(t)
-	for _, l := range layers() {
-		raw, diffID := pack(t, l)
-		d, err := s.PutBytes(t.Context(), raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.blobs = append(b.blobs, layer.Blob{Digest: d.Digest, Size: d.Size, DiffID: diffID, Open: func() (io.ReadCloser, error) {
-			b.reads++
-			return s.Open(d)
-		}})
-	}
-	return b
+	t.Helper()
+	return newBedOf(t)
 }
 
 func (b *bed) store(t testing.TB) *store.Store {
@@ -302,5 +292,75 @@ func TestTouched(t *testing.T) {
 				t.Errorf("after mending, with %d reads:\n%s\nwant\n%s", b.reads, d, want)
 			}
 		})
+	}
+}
+
+// TestAhead looks at directories before they are asked for.
+func TestAhead(t *testing.T) {
+	b := newBed(t)
+	k := b.keep(t, true)
+	var all []v1.Hash
+	for _, l := range b.blobs {
+		all = append(all, l.Digest)
+	}
+	b.reads = 0
+	plain, _ := b.tree(t, nil, true)
+	want := describe(t, plain)
+	for range 2 {
+		k.Ahead(t.Context(), all)
+		k.Ahead(t.Context(), all)
+		b.reads = 0
+		got, _ := b.tree(t, k, true)
+		if d := describe(t, got); d != want || b.reads > 0 {
+			t.Errorf("%d blobs were read; it shows\n%s\nwant\n%s", b.reads, d, want)
+		}
+	}
+	// A look that was broken off says nothing about what is there.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if l, err := k.Layer(ctx, tree.KeptQuery{Blob: b.blobs[0], Chain: b.blobs[0].DiffID, Overlay: true}); l != nil && l.Dir != "" || err == nil {
+		t.Errorf("broken off: %+v, %v", l, err)
+	}
+	if dirs, err := filepath.Glob(filepath.Join(b.dir, "trees", "*", "fs")); err != nil || len(dirs) != len(all) {
+		t.Errorf("kept are %v, %v", dirs, err)
+	}
+}
+
+// TestNoSpace keeps layers on a disk that is too small, larger and larger: nothing
+// half-made is left, and nothing wrong is ever seen.
+func TestNoSpace(t *testing.T) {
+	if os.Geteuid() != 0 || sandbox.NeedsUserNamespace() {
+		t.Skip("wants root, to mount a small disk")
+	}
+	plain, _ := newBed(t).tree(t, nil, false)
+	want := describe(t, plain)
+	kept := false
+	for size := 64 << 10; !kept; size += 96 << 10 {
+		dir := t.TempDir()
+		if err := unix.Mount("small", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		b := &bed{dir: filepath.Join(dir, "cache")}
+		b.fill(t, b.store(t))
+		k := &unpacked.Keeper{Store: b.store(t), Trees: true}
+		err := k.Keep(t.Context(), b.blobs)
+		if err != nil && !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		kept = err == nil
+		if left, err := filepath.Glob(filepath.Join(b.dir, "ingest", "tree-*")); err != nil || len(left) > 0 {
+			t.Errorf("%d bytes: left behind: %v, %v", size, left, err)
+		}
+		got, _ := b.tree(t, k, false)
+		if d := describe(t, got); d != want {
+			t.Errorf("%d bytes: shows\n%s\nwant\n%s", size, d, want)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+		if size > 16<<20 {
+			t.Fatal("it never fits")
+		}
 	}
 }

@@ -12,11 +12,15 @@ import (
 	"github.com/strake-build/strake/shared/registry"
 )
 
-// MissingError says which images are not in the directory, where nobody may be
-// asked for them. It is a registry.ErrNotFound.
+// MissingError says what is not here, where nobody may be asked for it. It is a
+// registry.ErrNotFound.
 type MissingError struct {
+	// Dir is the directory that the images are not in.
 	Dir    string
 	Images []Missing
+	// Fetched are addresses of what is no image: files and repositories of ADD,
+	// contexts. No directory has them.
+	Fetched []string
 }
 
 // Missing is an image that is not there.
@@ -39,23 +43,39 @@ func platformName(p *v1.Platform) string {
 }
 
 func (e *MissingError) Error() string {
-	var b strings.Builder
+	return strings.Join(append(e.images(), e.fetched()...), "\n")
+}
+
+func (e *MissingError) images() []string {
+	if len(e.Images) == 0 {
+		return nil
+	}
 	what := "an image is"
 	if len(e.Images) > 1 {
 		what = fmt.Sprintf("%d images are", len(e.Images))
 	}
-	fmt.Fprintf(&b, "%s not in %s, and no registry may be asked:\n", what, e.Dir)
+	lines := []string{fmt.Sprintf("%s not in %s, and no registry may be asked:", what, e.Dir)}
 	for _, m := range e.Images {
-		fmt.Fprintf(&b, "  %s for %s: %s\n", m.Ref, m.Platform, m.Why)
+		lines = append(lines, fmt.Sprintf("  %s for %s: %s", m.Ref, m.Platform, m.Why))
 	}
-	fmt.Fprintf(&b, "where there is a network: %s", e.Command())
-	return b.String()
+	return append(lines, "where there is a network: "+e.Command())
+}
+
+func (e *MissingError) fetched() []string {
+	if len(e.Fetched) == 0 {
+		return nil
+	}
+	lines := []string{"nothing may be fetched, and this would be:"}
+	for _, f := range e.Fetched {
+		lines = append(lines, "  "+f)
+	}
+	return append(lines, "the warmer has images only: put this into the build context, or have the steps that use it in a cache on this machine")
 }
 
 // Unwrap gives the kind of failure.
 func (e *MissingError) Unwrap() error { return registry.ErrNotFound }
 
-// Command is the warmer's command line that fetches what is missing.
+// Command is the warmer's command line that fetches the images.
 func (e *MissingError) Command() string {
 	var refs, names []string
 	for _, m := range e.Images {
@@ -75,12 +95,17 @@ func (e *MissingError) Command() string {
 func (e *MissingError) Join(others ...*MissingError) *MissingError {
 	out := &MissingError{Dir: e.Dir}
 	for _, o := range append([]*MissingError{e}, others...) {
+		if out.Dir == "" {
+			out.Dir = o.Dir
+		}
+		out.Fetched = append(out.Fetched, o.Fetched...)
 		for _, m := range o.Images {
 			if !slices.ContainsFunc(out.Images, func(h Missing) bool { return h.Ref == m.Ref && h.Platform == m.Platform }) {
 				out.Images = append(out.Images, m)
 			}
 		}
 	}
+	out.Fetched = compact(out.Fetched)
 	slices.SortFunc(out.Images, func(a, b Missing) int {
 		return strings.Compare(a.Ref+" "+a.Platform, b.Ref+" "+b.Platform)
 	})

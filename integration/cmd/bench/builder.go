@@ -20,6 +20,8 @@ type builder interface {
 	reset(ctx context.Context) error
 	// build builds and pushes, and measures that. Args are build arguments in the form of flags.
 	build(ctx context.Context, dir, ref string, args []string) (sample, error)
+	// cached is build with a repository as the cache; keep writes to it, too.
+	cached(ctx context.Context, dir, ref, cache string, keep bool) (sample, error)
 	close() error
 }
 
@@ -51,6 +53,14 @@ func (s *strake) build(ctx context.Context, dir, ref string, args []string) (sam
 	return measure(exec.CommandContext(ctx, s.executor, flags...), 0)
 }
 
+func (s *strake) cached(ctx context.Context, dir, ref, cache string, keep bool) (sample, error) {
+	args := []string{"--cache", "--cache-repo", cache}
+	if !keep {
+		args = append(args, "--no-push-cache")
+	}
+	return s.build(ctx, dir, ref, args)
+}
+
 type buildKit struct{ daemon *buildkit.Daemon }
 
 func newBuildKit(ctx context.Context, state, registry string) (*buildKit, error) {
@@ -73,16 +83,29 @@ func (b *buildKit) reset(ctx context.Context) error { return b.daemon.Prune(ctx)
 func (b *buildKit) close() error { return b.daemon.Close() }
 
 func (b *buildKit) build(ctx context.Context, dir, ref string, args []string) (sample, error) {
-	flags := []string{
-		"build", "--frontend", "dockerfile.v0", "--local", "context=" + dir, "--local", "dockerfile=" + dir,
-		"--output", "type=image,push=true,name=" + ref,
-	}
+	var flags []string
 	for i, a := range args {
 		if i%2 == 1 {
 			flags = append(flags, "--opt", "build-arg:"+a)
 		}
 	}
-	return measure(b.daemon.Command(ctx, flags...), b.daemon.PID)
+	return b.control(ctx, dir, ref, flags)
+}
+
+func (b *buildKit) control(ctx context.Context, dir, ref string, flags []string) (sample, error) {
+	all := append([]string{
+		"build", "--frontend", "dockerfile.v0", "--local", "context=" + dir, "--local", "dockerfile=" + dir,
+		"--output", "type=image,push=true,name=" + ref,
+	}, flags...)
+	return measure(b.daemon.Command(ctx, all...), b.daemon.PID)
+}
+
+func (b *buildKit) cached(ctx context.Context, dir, ref, cache string, keep bool) (sample, error) {
+	flags := []string{"--import-cache", "type=registry,ref=" + cache}
+	if keep {
+		flags = []string{"--export-cache", "type=registry,mode=max,ref=" + cache}
+	}
+	return b.control(ctx, dir, ref, flags)
 }
 
 type buildah struct{ state, conf string }
@@ -132,6 +155,14 @@ func (b *buildah) build(ctx context.Context, dir, ref string, args []string) (sa
 	}
 	second, err := measure(b.command(ctx, "push", "-q", "--tls-verify=false", ref, "docker://"+ref), 0)
 	return sample{wall: first.wall + second.wall, cpu: first.cpu + second.cpu, peak: max(first.peak, second.peak)}, err
+}
+
+func (b *buildah) cached(ctx context.Context, dir, ref, cache string, keep bool) (sample, error) {
+	args := []string{"--cache-from", cache}
+	if keep {
+		args = []string{"--cache-to", cache}
+	}
+	return b.build(ctx, dir, ref, args)
 }
 
 // since is the wall time in seconds.

@@ -53,7 +53,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	store, srv, err := startRegistry(ctx, dir)
+	store, meter, srv, err := startRegistry(ctx, dir, o)
 	if err != nil {
 		return err
 	}
@@ -67,26 +67,31 @@ func run(ctx context.Context, o options) (err error) {
 			err = errors.Join(err, b.close())
 		}
 	}()
-	results, err := measureAll(ctx, o, &bench{dir: dir, store: store, registry: srv.Addr, builders: builders})
+	results, err := measureAll(ctx, o, &bench{dir: dir, store: store, meter: meter, registry: srv.Addr, builders: builders})
 	report(os.Stdout, results, builders, o.runs)
 	return err
 }
 
-func startRegistry(ctx context.Context, dir string) (*loopback.Store, *loopback.Server, error) {
+func startRegistry(ctx context.Context, dir string, o options) (*loopback.Store, *loopback.Meter, *loopback.Server, error) {
 	basesDir, err := bases.DefaultDir()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	based, err := bases.Ensure(ctx, basesDir, os.Stderr)
+	var names []string // of the bases that are wanted; all, if empty
+	if o.only != "" && !slices.ContainsFunc(chosen(o), func(w workload) bool { return !w.remote }) {
+		names = []string{"busybox"}
+	}
+	based, err := bases.Ensure(ctx, basesDir, os.Stderr, names...)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	store, err := loopback.OpenStore(filepath.Join(dir, "registry"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	srv, err := loopback.Listen(ctx, 0, &loopback.Handler{Store: store, Bases: based})
-	return store, srv, err
+	meter := &loopback.Meter{Handler: &loopback.Handler{Store: store, Bases: based}}
+	srv, err := loopback.Listen(ctx, 0, meter)
+	return store, meter, srv, err
 }
 
 func startBuilders(ctx context.Context, o options, dir, registry string) ([]builder, error) {
@@ -116,6 +121,7 @@ func startBuilders(ctx context.Context, o options, dir, registry string) ([]buil
 type bench struct {
 	dir      string
 	store    *loopback.Store
+	meter    *loopback.Meter
 	registry string
 	builders []builder
 	count    int
@@ -127,12 +133,19 @@ type results struct {
 	samples   map[string]map[string][]sample
 }
 
+// chosen are the workloads that are wanted.
+func chosen(o options) (list []workload) {
+	for _, w := range workloads() {
+		if o.only == "" || slices.Contains(strings.Split(o.only, ","), w.name) {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
 func measureAll(ctx context.Context, o options, b *bench) (results, error) {
 	res := results{samples: map[string]map[string][]sample{}}
-	for _, w := range workloads() {
-		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), w.name) {
-			continue
-		}
+	for _, w := range chosen(o) {
 		res.workloads = append(res.workloads, w)
 		res.samples[w.name] = map[string][]sample{}
 		if err := b.measure(ctx, w, o.runs, res.samples[w.name]); err != nil {
@@ -173,6 +186,9 @@ func (b *bench) one(ctx context.Context, w workload, builder builder, context st
 		b.count++
 		return fmt.Sprintf("%s/bench/%s:%d", b.registry, w.name, b.count)
 	}
+	if w.remote {
+		return b.rebuild(ctx, w, builder, context, ref)
+	}
 	args := testkit.ProxyArgs()
 	if w.before != nil {
 		if _, err := builder.build(ctx, context, ref(), args); err != nil {
@@ -189,5 +205,22 @@ func (b *bench) one(ctx context.Context, w workload, builder builder, context st
 		return s, err
 	}
 	s.size, err = imageSize(ctx, pushed)
+	return s, err
+}
+
+// rebuild measures a builder that knows nothing, of a build that is in a cache in the registry.
+func (b *bench) rebuild(ctx context.Context, w workload, builder builder, context string, ref func() string) (sample, error) {
+	cache := fmt.Sprintf("%s/bench/%s-cache", b.registry, w.name)
+	if _, err := builder.cached(ctx, context, ref(), cache, true); err != nil {
+		return sample{}, err
+	}
+	if err := errors.Join(w.before(context), builder.reset(ctx)); err != nil {
+		return sample{}, err
+	}
+	syscall.Sync()
+	b.meter.Start(w.latency)
+	defer b.meter.Start(0)
+	s, err := builder.cached(ctx, context, ref(), cache, false)
+	s.asked = b.meter.Requests()
 	return s, err
 }

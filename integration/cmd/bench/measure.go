@@ -15,10 +15,11 @@ import (
 
 // sample is what one build cost.
 type sample struct {
-	wall float64 // seconds
-	cpu  float64 // seconds of user and system time, children and daemon included
-	peak int64   // bytes of resident memory of the builder itself, at most
-	size int64   // bytes of the image's layers, which tell how hard the builder compressed
+	wall  float64 // seconds
+	cpu   float64 // seconds of user and system time, children and daemon included
+	peak  int64   // bytes of resident memory of the builder itself, at most
+	size  int64   // bytes of the image's layers, which tell how hard the builder compressed
+	asked int64   // requests to the registry, where a cache is measured
 }
 
 // ticks is the unit of /proc/PID/stat: USER_HZ, which is 100 on every architecture that Go runs on.

@@ -13,15 +13,27 @@ func report(w io.Writer, res results, builders []builder, runs int) {
 		return
 	}
 	first := builders[0].name()
-	head := []string{"work", first + ": wall s", "cpu s", "peak MiB", "image MiB"}
-	for _, b := range builders[1:] {
-		head = append(head, b.name()+": wall", "cpu", "peak", "image")
+	for _, remote := range []bool{false, true} {
+		last, unit := "image", "image MiB"
+		if remote {
+			last, unit = "requests", "requests"
+		}
+		head := []string{"work", first + ": wall s", "cpu s", "peak MiB", unit}
+		for _, b := range builders[1:] {
+			head = append(head, b.name()+": wall", "cpu", "peak", last)
+		}
+		if !slices.ContainsFunc(res.workloads, func(work workload) bool { return work.remote == remote }) {
+			continue
+		}
+		fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat(" --- |", len(head)))
+		for _, work := range res.workloads {
+			if work.remote == remote {
+				row(w, work, res.samples[work.name], builders)
+			}
+		}
+		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat(" --- |", len(head)))
-	for _, work := range res.workloads {
-		row(w, work, res.samples[work.name], builders)
-	}
-	fmt.Fprintf(w, "\nMedians of %d runs; the other builders' figures are multiples of %s's.\n", runs, first)
+	fmt.Fprintf(w, "Medians of %d runs; the other builders' figures are multiples of %s's.\n", runs, first)
 	overhead(w, res, builders)
 }
 
@@ -31,6 +43,9 @@ func row(w io.Writer, work workload, samples map[string][]sample, builders []bui
 		return
 	}
 	cells := []string{work.about, fmt.Sprintf("%.2f", own.wall), fmt.Sprintf("%.2f", own.cpu), fmt.Sprint(own.peak >> 20), fmt.Sprint(own.size >> 20)}
+	if work.remote {
+		cells[len(cells)-1] = fmt.Sprint(own.asked)
+	}
 	for _, b := range builders[1:] {
 		m, ok := median(samples[b.name()])
 		if !ok {
@@ -38,6 +53,9 @@ func row(w io.Writer, work workload, samples map[string][]sample, builders []bui
 			continue
 		}
 		cells = append(cells, times(m.wall, own.wall), times(m.cpu, own.cpu), times(float64(m.peak), float64(own.peak)), times(float64(m.size), float64(own.size)))
+		if work.remote {
+			cells[len(cells)-1] = fmt.Sprint(m.asked)
+		}
 	}
 	fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 }
@@ -66,15 +84,17 @@ func median(samples []sample) (sample, bool) {
 		return sample{}, false
 	}
 	var wall, cpu []float64
-	var peak, size []int64
+	var peak, size, asked []int64
 	for _, s := range samples {
 		wall, cpu = append(wall, s.wall), append(cpu, s.cpu)
 		peak, size = append(peak, s.peak), append(size, s.size)
+		asked = append(asked, s.asked)
 	}
 	slices.Sort(wall)
 	slices.Sort(cpu)
 	slices.Sort(peak)
 	slices.Sort(size)
+	slices.Sort(asked)
 	mid := len(samples) / 2
-	return sample{wall[mid], cpu[mid], peak[mid], size[mid]}, true
+	return sample{wall[mid], cpu[mid], peak[mid], size[mid], asked[mid]}, true
 }

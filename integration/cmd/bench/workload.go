@@ -17,6 +17,10 @@ type workload struct {
 	write func(dir string) error
 	// before is set where a rebuild is measured: it changes the context after a first build.
 	before func(dir string) error
+	// remote is a rebuild by a builder whose only memory is a cache in the registry,
+	// which answers after latency.
+	remote  bool
+	latency time.Duration
 }
 
 func workloads() []workload {
@@ -29,9 +33,39 @@ func workloads() []workload {
 		{name: "files", about: "COPY of 50,000 small files", write: manyFiles},
 		{name: "big", about: "COPY of 1 GiB", write: bigFile},
 		{name: "stages", about: "four independent stages", write: files(map[string]string{"Dockerfile": stages})},
-		{name: "noop", about: "the npm build again, nothing changed", write: files(npm), before: func(string) error { return nil }},
+		{name: "noop", about: "the npm build again, nothing changed", write: files(npm), before: nothing},
 		{name: "change", about: "the npm build again, one source file changed", write: files(npm), before: changeSource},
+		{name: "remote", about: "12 steps from the registry's cache, nothing changed", write: files(manySteps), before: nothing, remote: true},
+		{name: "remote20", about: "the same, 20 ms to the registry", write: files(manySteps), before: nothing, remote: true, latency: 20 * time.Millisecond},
+		{name: "remotelast", about: "the last of them changed, 20 ms to the registry", write: files(manySteps), before: changeLast, remote: true, latency: 20 * time.Millisecond},
 	}
+}
+
+func nothing(string) error { return nil }
+
+var manySteps = map[string]string{
+	"one": "one\n", "two": "two\n", "last": "last\n",
+	"Dockerfile": `FROM busybox AS one
+WORKDIR /one
+COPY one .
+RUN cat one >a
+RUN cat a a >b
+FROM busybox AS two
+COPY two /
+RUN cat two >/c
+FROM busybox
+WORKDIR /w
+COPY --from=one /one/b /b
+COPY --from=two /c /c
+RUN cat /b /c >d
+COPY last .
+RUN cat last >e
+`,
+}
+
+// changeLast makes the file another that the last two steps use.
+func changeLast(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "last"), fmt.Appendln(nil, time.Now().UnixNano()), 0o644)
 }
 
 func steps(n int) string {

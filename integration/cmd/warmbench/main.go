@@ -1,5 +1,5 @@
 // Command warmbench measures what a warmed directory is worth: how long a build takes to its first RUN on a base of
-// 100,000 files, cold and warm, and how long it takes to warm that base, beside skopeo and crane's own way.
+// 100,000 files, cold and warm, and what it takes to warm that base, beside skopeo and crane's own way.
 //
 //	warmbench [-files N] [-layers N] [-runs N] [-dir DIR]
 //
@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
@@ -200,9 +201,9 @@ func (w *world) warming(ctx context.Context) error {
 			fmt.Printf("%-34s not here\n", way.name)
 			continue
 		}
-		err := w.median(way.name, func() (time.Duration, error) {
+		err := w.median(way.name, func() (sample, error) {
 			if err := os.RemoveAll(way.dir); err != nil {
-				return 0, err
+				return sample{}, err
 			}
 			return timed(ctx, args)
 		})
@@ -210,7 +211,7 @@ func (w *world) warming(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.median("warmer, nothing to do", func() (time.Duration, error) {
+	return w.median("warmer, nothing to do", func() (sample, error) {
 		return timed(ctx, []string{w.warmer, "--cache-dir", out("unpacked"), "--image", w.ref})
 	})
 }
@@ -229,7 +230,7 @@ func (w *world) building(ctx context.Context) error {
 			w.executor, "--context", filepath.Join(w.dir, "context"), "--no-push", "--log-format", "text",
 			"--kaniko-dir", filepath.Join(w.dir, "own"),
 		}, way.args...)
-		err := w.median(way.name, func() (time.Duration, error) { return firstRun(ctx, args) })
+		err := w.median(way.name, func() (sample, error) { return firstRun(ctx, args) })
 		if err != nil {
 			return err
 		}
@@ -237,50 +238,76 @@ func (w *world) building(ctx context.Context) error {
 	return nil
 }
 
-func (w *world) median(name string, measure func() (time.Duration, error)) error {
-	var all []time.Duration
+func (w *world) median(name string, measure func() (sample, error)) error {
+	var all []sample
 	for range w.runs {
-		d, err := measure()
+		s, err := measure()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		all = append(all, d)
+		all = append(all, s)
 	}
-	slices.Sort(all)
-	fmt.Printf("%-38s %7.2f s  (%.2f to %.2f)\n", name, all[len(all)/2].Seconds(), all[0].Seconds(), all[len(all)-1].Seconds())
+	by := func(get func(sample) float64) (low, mid, high float64) {
+		var list []float64
+		for _, s := range all {
+			list = append(list, get(s))
+		}
+		slices.Sort(list)
+		return list[0], list[len(list)/2], list[len(list)-1]
+	}
+	low, wall, high := by(func(s sample) float64 { return s.wall.Seconds() })
+	_, cpu, _ := by(func(s sample) float64 { return s.cpu.Seconds() })
+	_, peak, _ := by(func(s sample) float64 { return float64(s.peak >> 20) })
+	fmt.Printf("%-38s %7.2f s  (%.2f to %.2f) %7.2f s cpu %5.0f MiB\n", name, wall, low, high, cpu, peak)
 	return nil
 }
 
-func timed(ctx context.Context, args []string) (time.Duration, error) {
+// sample is what one run cost.
+type sample struct {
+	wall, cpu time.Duration
+	peak      int64 // bytes of resident memory
+}
+
+func sampleOf(wall time.Duration, p *os.ProcessState) sample {
+	s := sample{wall: wall, cpu: p.UserTime() + p.SystemTime()}
+	if u, ok := p.SysUsage().(*syscall.Rusage); ok {
+		s.peak = u.Maxrss << 10
+	}
+	return s
+}
+
+func timed(ctx context.Context, args []string) (sample, error) {
 	start := time.Now()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
+		return sample{}, fmt.Errorf("%w\n%s", err, out)
 	}
-	return time.Since(start), nil
+	return sampleOf(time.Since(start), cmd.ProcessState), nil
 }
 
 var uptime = regexp.MustCompile(`(?m)^#\d+ [\d.]+ (\d+\.\d+) \d+\.\d+$`)
 
-// firstRun is how long a build takes until its first step reads the clock.
-func firstRun(ctx context.Context, args []string) (time.Duration, error) {
+// firstRun is how long a build takes until its first step reads the clock; what else it
+// costs is of all of it.
+func firstRun(ctx context.Context, args []string) (sample, error) {
 	b, err := os.ReadFile("/proc/uptime")
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	start, err := strconv.ParseFloat(strings.Fields(string(b))[0], 64)
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
-	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
+		return sample{}, fmt.Errorf("%w\n%s", err, out)
 	}
 	m := uptime.FindSubmatch(out)
 	if m == nil {
-		return 0, fmt.Errorf("the step did not say when it ran:\n%s", out)
+		return sample{}, fmt.Errorf("the step did not say when it ran:\n%s", out)
 	}
 	at, err := strconv.ParseFloat(string(m[1]), 64)
-	return time.Duration((at - start) * float64(time.Second)), err
+	return sampleOf(time.Duration((at-start)*float64(time.Second)), cmd.ProcessState), err
 }
