@@ -76,7 +76,7 @@ func (p *parser) place(to string, format image.Format) error {
 	case to == toIndex && x.String("tar-path") != "":
 		return errors.New("docker load takes one image from --tar-path, and no index; use --oci-layout-path, or --attestation-to dir=DIR")
 	case to == toIndex && format == image.Docker:
-		return errors.New("Docker's manifest list has no annotations to know attestations by; use --image-format oci, or --attestation-to referrer")
+		return errors.New("a manifest list of Docker's has no annotations to know attestations by; use --image-format oci, or --attestation-to referrer")
 	case to == toIndex:
 		return nil
 	}

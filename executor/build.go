@@ -148,12 +148,12 @@ func (c *command) client(x *cli.Context) (*registry.Client, error) {
 
 // outputs is where the image goes.
 type outputs struct {
-	ways  []export.Exporter
-	push  *export.Push // nil when nothing is pushed
+	ways []export.Exporter
+	push *export.Push // nil when nothing is pushed
 	// documents are the files of what is told of the image.
 	documents []export.Exporter
-	check func(context.Context) error
-	files *export.Files
+	check     func(context.Context) error
+	files     *export.Files
 	// stdout tells that the image itself goes there.
 	stdout bool
 }

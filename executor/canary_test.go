@@ -136,11 +136,14 @@ func TestNoCanaryIsWritten(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, "config.json"), fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, s.Host, auth), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	web := contextServer(t, "FROM "+base+"\nARG NPM_TOKEN\nARG MIRROR\nARG WEB\nADD http://$WEB/added?token="+canaries["query of ADD"]+" /added\nCOPY package.json /app/node_modules/left-pad/\n"+run)
+	web := contextServer(t, "FROM "+base+" AS fails\nARG NPM_TOKEN\nARG MIRROR\nRUN false \"$NPM_TOKEN\" \"$MIRROR\"\n"+
+		"FROM "+base+" AS denied\nARG WEB\nADD http://$WEB/none?token="+canaries["query of ADD"]+" /\n"+
+		"FROM "+base+"\nARG NPM_TOKEN\nARG MIRROR\nARG WEB\nADD http://$WEB/added?token="+canaries["query of ADD"]+" /added\nCOPY package.json /app/node_modules/left-pad/\n"+run)
 	host := strings.TrimPrefix(web.URL, "http://")
 	out := filepath.Join(dir, "out")
-	for n := range 2 { // the second finds its steps in the cache
-		cmd := exec.Command("executor",
+	// The second finds its steps in the cache.
+	for n, target := range []string{"", "", "fails", "denied"} {
+		cmd := exec.Command("executor", "--target", target,
 			"--context", "http://"+canaries["context's user"]+":"+canaries["context's password"]+"@"+host+"/context.tar?sig="+canaries["context's query"],
 			"--build-arg", "NPM_TOKEN="+canaries["build argument"], "--build-arg", "WEB="+host,
 			"--build-arg", "MIRROR=https://me:"+canaries["argument in an address"]+"@mirror.example/?x",
@@ -154,7 +157,7 @@ func TestNoCanaryIsWritten(t *testing.T) {
 			"CI_JOB_URL=https://x:"+canaries["invocation"]+"@ci.example/run/1")
 		log, err := cmd.CombinedOutput()
 		search(t, fmt.Sprintf("the log of build %d", n+1), log)
-		if err != nil {
+		if (err != nil) != (target != "") {
 			t.Fatalf("%v\n%s", err, log)
 		}
 	}

@@ -80,7 +80,8 @@ func facts() attest.Facts {
 		Labels:   map[string]string{"a": "b", "copy": "is canary5"},
 		Steps:    []attest.Step{{Name: "RUN curl https://x:canary8@host/?canary9"}, {Name: "COPY canary5 /", Inputs: []int{0}}},
 		Dependencies: []attest.Resource{
-			{URI: "https://u:canary10@host/b", Digest: map[string]string{"sha256": "cc"}}, {URI: "https://u:other@host/b", Digest: map[string]string{"sha256": "cc"}},
+			{URI: "https://u:canary10@host/b", Digest: map[string]string{"sha256": "cc"}},
+			{URI: "https://u:other@host/b", Digest: map[string]string{"sha256": "cc"}},
 			{URI: "https://host/a?canary11"},
 		},
 		Started: time.Unix(1e9, 5), Finished: time.Unix(1e9+60, 0),

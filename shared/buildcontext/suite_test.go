@@ -181,7 +181,7 @@ func TestEveryWay(t *testing.T) {
 				if got := list(t, c); got != whole {
 					t.Errorf("got %q", got)
 				}
-				if (c.Dir == "") == (c.Table == nil) || strings.Contains(c.Origin, "secret") || (c.Origin == "") != (c.Dir != "") {
+				if (c.Dir == "") == (c.Table == nil) || strings.Contains(c.Origin, "secret") || (c.Origin == "") != (c.Dir != "") || (len(c.Digest) == 0) != (c.Dir != "") || strings.Contains(c.URI, "secret") {
 					t.Errorf("dir %q, table %v, origin %q", c.Dir, c.Table != nil, c.Origin)
 				}
 				if w.once {

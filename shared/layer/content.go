@@ -130,9 +130,17 @@ type section struct {
 	off, n int64
 }
 
-func (s *section) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(s.f, s.off, s.n)), nil
+func (s *section) Open() (io.ReadCloser, error) { return Stretch(s.f, s.off, s.n), nil }
+
+// Stretch reads a part of a file that stays open, also at any place of it.
+func Stretch(f io.ReaderAt, off, n int64) io.ReadCloser {
+	return stretch{io.NewSectionReader(f, off, n)}
 }
+
+type stretch struct{ *io.SectionReader }
+
+// Close does nothing: the file is somebody else's.
+func (stretch) Close() error { return nil }
 
 func (s *section) File() (*os.File, int64, int64, error) {
 	fd, err := unix.FcntlInt(s.f.Fd(), unix.F_DUPFD_CLOEXEC, 0)

@@ -125,9 +125,6 @@ var magics = []string{"\x7fELF", "MZ", "\xcf\xfa\xed\xfe"}
 // readGo reads what Go's linker leaves in programs.
 func readGo(f *file) (_ []Package, err error) {
 	r, _, closer, err := f.at()
-	if bad := (*contentError)(nil); asContent(err, &bad) {
-		return nil, nil // a huge file, and no program that lies on a disk
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@
 package sbom
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -138,7 +139,7 @@ func (f *file) text() ([]byte, error) {
 
 // at opens the file for reading at any place. What lies in a file on this
 // machine is not read into memory for it.
-func (f *file) at() (io.ReaderAt, int64, func() error, error) {
+func (f *file) at() (r io.ReaderAt, size int64, closer func() error, err error) {
 	if c, ok := f.Content.(layer.FileContent); ok {
 		opened, off, n, err := c.File()
 		if err != nil {
@@ -146,8 +147,18 @@ func (f *file) at() (io.ReaderAt, int64, func() error, error) {
 		}
 		return io.NewSectionReader(opened, off, n), n, opened.Close, nil
 	}
+	opened, err := f.Content.Open()
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	if r, ok := opened.(io.ReaderAt); ok {
+		return r, f.Size, opened.Close, nil
+	}
+	if err := opened.Close(); err != nil {
+		return nil, 0, nil, err
+	}
 	data, err := f.text()
-	return strings.NewReader(string(data)), int64(len(data)), func() error { return nil }, err
+	return bytes.NewReader(data), int64(len(data)), func() error { return nil }, err
 }
 
 // inSystem is a package of the distribution.

@@ -191,7 +191,7 @@ func must[T any](v T, err error) T {
 }
 
 // databases are those that go-rpmdb tests itself with.
-func databases(t *testing.T) string {
+func databases(t testing.TB) string {
 	t.Helper()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/knqyf263/go-rpmdb").Output()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/frontend"
 	"github.com/strake-build/strake/shared/graph"
 	"github.com/strake-build/strake/shared/solve"
@@ -39,7 +40,8 @@ func Where(err error) (p Place, ok bool) {
 	return p, ok
 }
 
-// Excerpt are the lines with their numbers, the one in question marked.
+// Excerpt are the lines with their numbers, the one in question marked. Addresses
+// stand there without credentials: a log is read by more people than a Dockerfile.
 func (p Place) Excerpt() string {
 	var b strings.Builder
 	for _, l := range p.Lines {
@@ -47,7 +49,7 @@ func (p Place) Excerpt() string {
 		if l.Marked {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, "%4d | %s %s\n", l.Number, mark, l.Text)
+		fmt.Fprintf(&b, "%4d | %s %s\n", l.Number, mark, attest.Redactor{}.Text(l.Text))
 	}
 	return b.String()
 }

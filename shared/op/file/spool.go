@@ -123,7 +123,7 @@ type section struct {
 
 // Open reads the section.
 func (s *section) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(s.file, s.at, s.size)), nil
+	return layer.Stretch(s.file, s.at, s.size), nil
 }
 
 // File offers the section to those who let the kernel copy it.

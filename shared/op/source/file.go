@@ -72,6 +72,9 @@ func (r *steadyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadAt reads at any place, without the look.
+func (r *steadyReader) ReadAt(p []byte, off int64) (int, error) { return r.f.ReadAt(p, off) }
+
 func (r *steadyReader) Close() error { return r.f.Close() }
 
 func modTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }
@@ -91,7 +94,7 @@ type section struct {
 
 // Open implements layer.Content.
 func (c *section) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(c.f, c.off, c.size)), nil
+	return layer.Stretch(c.f, c.off, c.size), nil
 }
 
 // spool puts contents one behind the other into one file on disk.
