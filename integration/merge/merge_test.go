@@ -30,20 +30,6 @@ func program(t *testing.T, name string) string {
 	return p
 }
 
-// cosign is the pinned one. It is compiled by scripts/cosign only, as that takes minutes.
-func cosign(t *testing.T) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, _ := filepath.Glob(filepath.Join(cache, "strake", "cosign-v2*", "cosign"))
-	if len(found) == 0 {
-		t.Skip("cosign is not compiled: scripts/cosign install")
-	}
-	return found[len(found)-1]
-}
-
 // bed is a directory with the manifest command and a registry: Debian's, of
 // distribution v2, which has no referrers API.
 type bed struct {
@@ -187,62 +173,6 @@ func TestOtherReaders(t *testing.T) {
 	out := b.run(podman, append(storage, "inspect", "--format", "{{.Architecture}}", b.registry+"/app:1")...)
 	if strings.TrimSpace(out) != "arm64" {
 		t.Errorf("podman pulled %s", out)
-	}
-}
-
-// TestCosignReads: the real cosign verifies what we sign and attest, in both formats.
-func TestCosignReads(t *testing.T) {
-	bin := cosign(t)
-	b := newBed(t)
-	predicate := filepath.Join(b.dir, "predicate.json")
-	if err := os.WriteFile(predicate, []byte(`{"buildDefinition": {"buildType": "x"}, "runDetails": {"builder": {"id": "y"}}}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	root := filepath.Join(b.dir, "root.json")
-	if err := os.WriteFile(root, []byte(`{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ref := b.index()
-	for format, flags := range map[string][]string{
-		"legacy": nil,
-		// cosign wants to know whom to trust even where a key is all that counts.
-		"bundle": {"--new-bundle-format", "--trusted-root", root},
-	} {
-		t.Run(format, func(t *testing.T) {
-			b := &bed{t, b.dir, b.manifest, b.registry}
-			// An image of its own: where cosign sees a bundle, it reads nothing else.
-			ref := strings.TrimSpace(b.run(b.manifest, "annotate", ref, "--annotation", "format="+format, "-t", b.registry+"/app:"+format,
-				"--sign", "--key", "cosign.key", "--signature-format", format, "--sign-annotation", "by=us"))
-			b.run(b.manifest, "attest", "--key", "cosign.key", "--signature-format", format, "--type", "slsaprovenance1", "--predicate", predicate, ref)
-			common := append([]string{"--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry", "--offline"}, flags...)
-			b.run(bin, append(append([]string{"verify"}, common...), ref)...)
-			b.run(bin, append(append([]string{"verify-attestation", "--type", "slsaprovenance1"}, common...), ref)...)
-		})
-	}
-}
-
-// TestCosignWrites: we verify what the real cosign signs and attests.
-func TestCosignWrites(t *testing.T) {
-	bin := cosign(t)
-	b := newBed(t)
-	ref := b.index()
-	b.run(bin, "generate-key-pair", "--output-key-prefix", "theirs")
-	b.run(bin, "sign", "--key", "theirs.key", "--tlog-upload=false", "--allow-http-registry", "-y", "-r", "-a", "by=them", ref)
-	b.run(b.manifest, "verify", "--key", "theirs.pub", "-r", "-a", "by=them", "--signature-format", "legacy", ref)
-	if _, errs, code := b.command(b.manifest, "verify", "--key", "cosign.pub", ref); code != 12 {
-		t.Errorf("a signature by another key: exit code %d\n%s", code, errs)
-	}
-	// Their key signs with our program, too, and finds that it has signed.
-	if _, errs, code := b.command(b.manifest, "sign", "--key", "theirs.key", "--signature-format", "legacy", ref); code != 0 || !strings.Contains(errs, "signed already") {
-		t.Errorf("signed twice: %d\n%s", code, errs)
-	}
-	if err := os.WriteFile(filepath.Join(b.dir, "p.json"), []byte(`{"a": 1}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, format := range []string{"legacy", "bundle"} {
-		b.run(bin, "attest", "--key", "theirs.key", "--tlog-upload=false", "--allow-http-registry", "-y", "--type", "https://example.com/"+format,
-			"--predicate", "p.json", fmt.Sprintf("--new-bundle-format=%t", format == "bundle"), ref)
-		b.run(b.manifest, "verify-attestation", "--key", "theirs.pub", "--type", "https://example.com/"+format, "--signature-format", format, ref)
 	}
 }
 

@@ -105,7 +105,7 @@ func remoteKey(ctx context.Context, ref string) (signature.SignerVerifier, error
 
 // cloudServices are those of a build with the tag kms.
 func cloudServices() []string {
-	return []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://"}
+	return []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://", "openbao://"}
 }
 
 // KeyServices are the services whose keys this build can use itself, by the schemes of their addresses.

@@ -95,7 +95,7 @@ func TestVault(t *testing.T) {
 
 // TestKeyServices: this build has all that it should have.
 func TestKeyServices(t *testing.T) {
-	if got, want := cosign.KeyServices(), []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://"}; !slices.Equal(got, want) {
+	if got, want := cosign.KeyServices(), []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://", "openbao://"}; !slices.Equal(got, want) {
 		t.Errorf("%v", got)
 	}
 }
