@@ -63,7 +63,7 @@ func TestRun(t *testing.T) {
 		}
 		sameImage(t, reference, got)
 		if !r.foreign || env.Official.Not {
-			times.Add(env.Name, "quick", got.CPU)
+			measured(t, env.Name, "quick", got.CPU)
 		}
 	})
 }
@@ -86,7 +86,7 @@ func referenceOf(t *testing.T, name string) Build {
 	if got.Code != 0 {
 		t.Fatalf("the reference could not be built: the executor ended with %d:\n%s", got.Code, lastLines(got.Stderr, 60))
 	}
-	times.Add("", name, got.CPU)
+	measured(t, "", name, got.CPU)
 	return got
 }
 

@@ -90,7 +90,7 @@ func TestBig(t *testing.T) {
 				if got.Code != 0 {
 					t.Fatalf("the executor ended with %d:\n%s", got.Code, lastLines(got.Stderr, 60))
 				}
-				times.Add(env.Name, b.name, got.CPU)
+				measured(t, env.Name, b.name, got.CPU)
 				t.Logf("%.0f s, of the processor %.0f; in a privileged container %.0f and %.0f",
 					got.Wall.Seconds(), got.CPU.Seconds(), reference.Wall.Seconds(), reference.CPU.Seconds())
 				if b.exact {

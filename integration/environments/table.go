@@ -44,9 +44,27 @@ func (e Expectation) String() string {
 	return e.View + ", " + e.Identity
 }
 
+// figures are those of an earlier table, by environment and Dockerfile: one run need not measure everything.
+func figures(table string) map[string]map[string]string {
+	old := map[string]map[string]string{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6+len(dockerfiles()) {
+			continue
+		}
+		row := map[string]string{}
+		for i, d := range dockerfiles() {
+			row[d] = strings.TrimSpace(cells[5+i])
+		}
+		old[strings.TrimSpace(cells[1])] = row
+	}
+	return old
+}
+
 // Table is the whole of it. Figures are those of the official image, or of another where that does not run, relative to
-// a privileged container's.
-func Table(times Times) string {
+// a privileged container's; what was not measured keeps the figure of the table before.
+func Table(times Times, before string) string {
+	old := figures(before)
 	var b strings.Builder
 	b.WriteString("| name | container | official image | other image |")
 	for _, d := range dockerfiles() {
@@ -56,7 +74,11 @@ func Table(times Times) string {
 	for _, e := range All() {
 		b.WriteString(Row(e))
 		for _, d := range dockerfiles() {
-			fmt.Fprintf(&b, " %s |", ratio(times[e.Name][d], times[""][d]))
+			figure := ratio(times[e.Name][d], times[""][d])
+			if kept := old[e.Name][d]; figure == "–" && kept != "" {
+				figure = kept
+			}
+			fmt.Fprintf(&b, " %s |", figure)
 		}
 		b.WriteString("\n")
 	}
@@ -77,10 +99,10 @@ func WriteTable(document string, times Times) error {
 		return err
 	}
 	before, rest, ok := bytes.Cut(content, []byte(begin+"\n"))
-	_, after, closed := bytes.Cut(rest, []byte(end))
+	table, after, closed := bytes.Cut(rest, []byte(end))
 	if !ok || !closed {
 		return fmt.Errorf("%s has no place for the table, between %q and %q", document, begin, end)
 	}
-	out := bytes.Join([][]byte{before, []byte(begin + "\n\n" + Table(times) + "\n" + end), after}, nil)
+	out := bytes.Join([][]byte{before, []byte(begin + "\n\n" + Table(times, string(table)) + "\n" + end), after}, nil)
 	return os.WriteFile(document, out, 0o644)
 }
