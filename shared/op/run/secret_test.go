@@ -121,7 +121,7 @@ func TestSSH(t *testing.T) {
 			t.Errorf("the layer has\n%s", got)
 		}
 		// One that still holds a connection when it ends.
-		b.run(t.Context(), step("client ask /run/buildkit/ssh_agent.0 stay & sleep 0.2", ssh("default", false))).want(t, "b")
+		b.run(t.Context(), step("client ask /run/buildkit/ssh_agent.0 stay >/said & until [ -s /said ]; do sleep 0.05; done; cat /said", ssh("default", false))).want(t, "b")
 		b.run(t.Context(), step("ls /run 2>/dev/null || echo none", ssh("other", true))).want(t, "none\n")
 		if r := b.run(t.Context(), step("true", ssh("other", false))); !errors.Is(r.err, run.ErrNoAgent) || !strings.Contains(r.err.Error(), "--ssh other") {
 			t.Errorf("an agent that was not given: %v", r.err)
