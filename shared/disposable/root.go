@@ -45,10 +45,10 @@ type Root struct {
 	// them that the builder needs, and of the rest.
 	relinked, unlinked []string
 
-	kept  []string
-	lock  *os.File
-	dirt  *dirt
-	next  int
+	kept []string
+	lock *os.File
+	dirt *dirt
+	next int
 }
 
 // Options says where the root is and what in it is not a stage's.
