@@ -129,6 +129,7 @@ func (p *parser) pairs(flag string) map[string]string {
 }
 
 // buildArgs reads --build-arg: a name alone takes its value from the environment.
+// Proxies that docker is configured with are arguments, too.
 func (p *parser) buildArgs() map[string]string {
 	m := make(map[string]string)
 	for _, s := range p.x.StringSlice("build-arg") {
@@ -143,6 +144,11 @@ func (p *parser) buildArgs() map[string]string {
 			}
 		}
 		m[k] = v
+	}
+	for k, v := range proxies(os.Environ()) {
+		if _, given := m[k]; !given {
+			m[k] = v
+		}
 	}
 	return m
 }
