@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,4 +102,36 @@ func FuzzParseTable(f *testing.F) {
 			layer.AppendTable(nil, table)
 		}
 	})
+}
+
+// TestTableCodecLate makes the nodes of a directory when somebody looks into it, and
+// of hard links before.
+func TestTableCodecLate(t *testing.T) {
+	_, raw := encoded()
+	var mu sync.Mutex
+	var asked []string
+	got, err := layer.ParseTable(raw, func(p string, _ *layer.Inode) layer.Content {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, p)
+		return &where{path: p}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(asked) != 1 || asked[0] != "usr/bin/a" { // which has two names
+		t.Errorf("at once asked for %v", asked)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if n := got.Lookup("usr/bin/b"); n == nil || n.Inode != got.Lookup("usr/bin/a").Inode {
+				t.Error("a hard link is none")
+			}
+		})
+	}
+	all.Wait()
+	if len(asked) != 1 {
+		t.Errorf("asked for %v", asked)
+	}
 }

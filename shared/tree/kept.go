@@ -47,9 +47,9 @@ type KeptLayer struct {
 // an empty stack (OCI image specification, "Layer ChainID").
 func ChainID(below, diffID v1.Hash) v1.Hash { return chainID(below, diffID) }
 
-// FromTable makes a layer of a table alone, to look into.
-func FromTable(t *layer.Table) *Layer {
-	l := &Layer{table: kept(t)}
+// FromPromise makes a layer of a table alone that is yet to come, to look into.
+func FromPromise(table func(context.Context) (*layer.Table, error)) *Layer {
+	l := &Layer{table: promise[*layer.Table]{make: table}}
 	l.dir.make = func(context.Context) (string, error) { return "", errors.ErrUnsupported }
 	l.blob.make = func(context.Context) (*layer.Blob, error) { return nil, errors.ErrUnsupported }
 	return l

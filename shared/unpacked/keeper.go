@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/strake-build/strake/shared/layer"
 	"github.com/strake-build/strake/shared/snapshot"
@@ -84,28 +85,55 @@ type note struct {
 // directories or files in those below it.
 func suffixOf(chain v1.Hash) string { return "-" + chain.Hex[:min(16, len(chain.Hex))] }
 
-// Keep makes what is missing of the layers of an image, the bottom first.
+// parallel is how many layers are made at once.
+const parallel = 4
+
+// Keep makes what is missing of the layers of an image, several at once, the bottom
+// first: who asks about what is below waits for that.
 func (k *Keeper) Keep(ctx context.Context, blobs []layer.Blob) error {
 	var below tree.Tree
 	var chain v1.Hash
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
 	for _, b := range blobs {
 		chain = tree.ChainID(chain, b.DiffID)
-		table, err := k.keep(ctx, b, chain, below)
-		if err != nil {
-			return fmt.Errorf("unpack layer %s: %w", b.Digest, err)
-		}
-		below = below.With(tree.FromTable(table))
+		m := &kept{done: make(chan struct{})}
+		of, lower := chain, below
+		g.Go(func() error {
+			defer close(m.done)
+			if m.table, m.err = k.keep(ctx, b, of, lower); m.err != nil {
+				m.err = fmt.Errorf("unpack layer %s: %w", b.Digest, m.err)
+			}
+			return m.err
+		})
+		below = below.With(tree.FromPromise(m.wait))
 	}
-	return nil
+	return g.Wait()
+}
+
+// kept is a layer that is being made.
+type kept struct {
+	done  chan struct{}
+	table *layer.Table
+	err   error
+}
+
+func (m *kept) wait(ctx context.Context) (*layer.Table, error) {
+	select {
+	case <-m.done:
+		return m.table, m.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (k *Keeper) keep(ctx context.Context, b layer.Blob, chain v1.Hash, below tree.Tree) (*layer.Table, error) {
-	lower, asked := lowerOf(ctx, below)
-	q := tree.KeptQuery{Blob: b, Chain: chain, Overlay: true, UserXattr: k.UserXattr, Lower: lower}
+	lower := &lowerOf{ctx: ctx, below: below}
+	q := tree.KeptQuery{Blob: b, Chain: chain, Overlay: true, UserXattr: k.UserXattr, Lower: lower.inode}
 	if f := k.find(ctx, q); f != nil && (f.exact || f.own || !k.Trees) {
 		return f.table, nil
 	}
-	m := &making{k: k, b: b, chain: chain, lower: lower, asked: asked}
+	m := &making{k: k, b: b, chain: chain, lower: lower}
 	if !k.Trees {
 		t, _, err := m.read(ctx, "")
 		if err != nil {
@@ -131,8 +159,7 @@ type making struct {
 	k     *Keeper
 	b     layer.Blob
 	chain v1.Hash
-	lower func(string) *layer.Inode
-	asked *bool
+	lower *lowerOf
 
 	table  []byte
 	suffix string
@@ -146,15 +173,15 @@ func (m *making) read(ctx context.Context, dir string) (_ *layer.Table, lost int
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	t, st, err := layer.Unpack(ctx, r, dir, layer.UnpackOptions{
-		DiffID: m.b.DiffID, UserXattr: m.k.UserXattr, Unprivileged: true, Lower: m.lower,
+		DiffID: m.b.DiffID, UserXattr: m.k.UserXattr, Unprivileged: true, Lower: m.lower.inode,
 	})
-	if err != nil {
+	if err = errors.Join(err, m.lower.err); err != nil {
 		return nil, 0, err
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil { // the verifying reader's last word
 		return nil, 0, err
 	}
-	if *m.asked || passes(t) {
+	if m.lower.asked || passes(t) {
 		m.suffix = suffixOf(m.chain)
 	}
 	m.table = layer.AppendTable(nil, t)
@@ -192,22 +219,31 @@ func (m *making) describe(ctx context.Context, dir string) ([]byte, error) {
 	})
 }
 
-// lowerOf answers for the layers below, and tells whether anybody asked.
-func lowerOf(ctx context.Context, below tree.Tree) (func(string) *layer.Inode, *bool) {
-	asked := new(bool)
-	view := sync.OnceValues(func() (*tree.View, error) { return below.View(ctx) })
-	return func(p string) *layer.Inode {
-		*asked = true
-		v, err := view()
-		if err != nil {
-			return nil
-		}
-		f, err := v.Exact(p)
-		if err != nil {
-			return nil
-		}
-		return f.Inode
-	}, asked
+// lowerOf answers for the layers below one that is being unpacked. It knows whether
+// anybody asked, and whether it could answer.
+type lowerOf struct {
+	ctx   context.Context //nolint:containedctx // of one unpacking
+	below tree.Tree
+
+	once  sync.Once
+	view  *tree.View
+	asked bool
+	err   error
+}
+
+func (l *lowerOf) inode(p string) *layer.Inode {
+	l.once.Do(func() {
+		l.asked = true
+		l.view, l.err = l.below.View(l.ctx)
+	})
+	if l.err != nil {
+		return nil
+	}
+	f, err := l.view.Exact(p)
+	if err != nil {
+		return nil
+	}
+	return f.Inode
 }
 
 // passes tells whether a layer has directories of which it says nothing itself.

@@ -364,3 +364,24 @@ func TestNoSpace(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptBelowDamage has a layer that asks about one below it which cannot be had:
+// nothing is kept that was made without the answer.
+func TestKeptBelowDamage(t *testing.T) {
+	b := newBed(t)
+	open := b.blobs[0].Open
+	b.blobs[0].Open = func() (io.ReadCloser, error) { return nil, errors.New("it is gone") }
+	k := &unpacked.Keeper{Store: b.store(t), Trees: true}
+	if err := k.Keep(t.Context(), b.blobs); err == nil || !strings.Contains(err.Error(), "it is gone") {
+		t.Errorf("kept: %v", err)
+	}
+	if kinds := k.Store.Trees(b.blobs[1].Digest); len(kinds) > 0 {
+		t.Errorf("the layer above is kept as %v", kinds)
+	}
+	b.blobs[0].Open = open
+	plain, _ := b.tree(t, nil, false)
+	got, _ := b.tree(t, b.keep(t, true), false)
+	if d, want := describe(t, got), describe(t, plain); d != want {
+		t.Errorf("shows\n%s\nwant\n%s", d, want)
+	}
+}

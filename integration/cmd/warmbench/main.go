@@ -23,7 +23,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
@@ -268,22 +267,54 @@ type sample struct {
 	peak      int64 // bytes of resident memory
 }
 
-func sampleOf(wall time.Duration, p *os.ProcessState) sample {
-	s := sample{wall: wall, cpu: p.UserTime() + p.SystemTime()}
-	if u, ok := p.SysUsage().(*syscall.Rusage); ok {
-		s.peak = u.Maxrss << 10
+// measure runs a program. Its peak is looked at while it runs: what the kernel says of it
+// afterwards is, too, of the process that it was made from.
+func measure(ctx context.Context, args []string) (s sample, out []byte, err error) {
+	start := time.Now()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var b bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &b, &b
+	if err := cmd.Start(); err != nil {
+		return s, nil, err
 	}
-	return s
+	done, looked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			s.peak = max(s.peak, highWater(cmd.Process.Pid))
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	err = cmd.Wait()
+	s.wall = time.Since(start)
+	close(done)
+	<-looked
+	s.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, b.Bytes())
+	}
+	return s, b.Bytes(), err
+}
+
+// highWater is the most memory that a process had resident, in bytes.
+func highWater(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	var kib int64
+	_, _ = fmt.Sscan(rest, &kib) // 0 for one that has ended
+	return kib << 10
 }
 
 func timed(ctx context.Context, args []string) (sample, error) {
-	start := time.Now()
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return sample{}, fmt.Errorf("%w\n%s", err, out)
-	}
-	return sampleOf(time.Since(start), cmd.ProcessState), nil
+	s, _, err := measure(ctx, args)
+	return s, err
 }
 
 var uptime = regexp.MustCompile(`(?m)^#\d+ [\d.]+ (\d+\.\d+) \d+\.\d+$`)
@@ -299,15 +330,15 @@ func firstRun(ctx context.Context, args []string) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	out, err := cmd.CombinedOutput()
+	s, out, err := measure(ctx, args)
 	if err != nil {
-		return sample{}, fmt.Errorf("%w\n%s", err, out)
+		return s, err
 	}
 	m := uptime.FindSubmatch(out)
 	if m == nil {
-		return sample{}, fmt.Errorf("the step did not say when it ran:\n%s", out)
+		return s, fmt.Errorf("the step did not say when it ran:\n%s", out)
 	}
 	at, err := strconv.ParseFloat(string(m[1]), 64)
-	return sampleOf(time.Duration((at-start)*float64(time.Second)), cmd.ProcessState), err
+	s.wall = time.Duration((at - start) * float64(time.Second))
+	return s, err
 }
