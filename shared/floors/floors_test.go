@@ -63,6 +63,8 @@ var owners = map[string][]string{
 	"github.com/klauspost/":     {"layer", "op/file"},
 	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
 	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
+	"github.com/CycloneDX/":     {"sbom"},
+	"github.com/spdx/":          {"sbom"},
 	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image", "merge"},
 }
