@@ -65,6 +65,16 @@ var owners = map[string][]string{
 	"github.com/aws/":                                      {"buildcontext", "credentials/cloud"},
 	"github.com/Azure/":                                    {"buildcontext", "credentials/cloud"},
 	"golang.org/x/oauth2":                                  {"buildcontext", "credentials/cloud"},
+	"github.com/moby/buildkit/": {"frontend"},
+	"github.com/rs/zerolog":     {"build", "cli", "logging"},
+	"github.com/urfave/cli":     {"cli/flags"},
+	"github.com/go-git/":        {"op/source"},
+	"github.com/klauspost/":     {"layer", "op/file"},
+	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
+	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
+	"github.com/CycloneDX/":     {"sbom"},
+	"github.com/spdx/":          {"sbom"},
+	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image", "merge"},
 }
 
