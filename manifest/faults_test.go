@@ -22,7 +22,7 @@ import (
 func attempt(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = Main(t.Context(), append([]string{"manifest"}, args...), strings.NewReader(""), &out, &errs)
+	code = Main(t.Context(), append([]string{"manifest"}, args...), os.Environ(), strings.NewReader(""), &out, &errs)
 	return out.String(), errs.String(), code
 }
 
