@@ -145,22 +145,28 @@ func (d *Directory) name(ctx context.Context, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	conf, err := img.RawConfigFile()
+	root, err := putImage(ctx, d.Store, img)
 	if err != nil {
 		return err
+	}
+	d.Store.Touch(root.Digest)
+	return d.Store.SetRef(store.Record{Ref: ref(e.Key), Root: root, ResolvedAt: time.Now()})
+}
+
+// putImage writes what an image says of itself, without its layers.
+func putImage(ctx context.Context, s *store.Store, img v1.Image) (v1.Descriptor, error) {
+	conf, err := img.RawConfigFile()
+	if err != nil {
+		return v1.Descriptor{}, err
 	}
 	raw, err := img.RawManifest()
 	if err != nil {
-		return err
+		return v1.Descriptor{}, err
 	}
-	if _, err := d.Store.PutBytes(ctx, conf); err != nil {
-		return err
+	if _, err := s.PutBytes(ctx, conf); err != nil {
+		return v1.Descriptor{}, err
 	}
-	root, err := d.Store.PutBytes(ctx, raw)
-	if err != nil {
-		return err
-	}
+	root, err := s.PutBytes(ctx, raw)
 	root.MediaType = types.OCIManifestSchema1
-	d.Store.Touch(root.Digest)
-	return d.Store.SetRef(store.Record{Ref: ref(e.Key), Root: root, ResolvedAt: time.Now()})
+	return root, err
 }

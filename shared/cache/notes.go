@@ -66,22 +66,10 @@ func (n *directoryNote) SetNote(ctx context.Context, note []byte) error {
 	if err != nil {
 		return err
 	}
-	conf, err := img.RawConfigFile()
+	root, err := putImage(ctx, n.store, img)
 	if err != nil {
 		return err
 	}
-	raw, err := img.RawManifest()
-	if err != nil {
-		return err
-	}
-	if _, err := n.store.PutBytes(ctx, conf); err != nil {
-		return err
-	}
-	root, err := n.store.PutBytes(ctx, raw)
-	if err != nil {
-		return err
-	}
-	root.MediaType = types.OCIManifestSchema1
 	return n.store.SetRef(store.Record{Ref: n.ref, Root: root, ResolvedAt: time.Now()})
 }
 
