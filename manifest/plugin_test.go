@@ -18,6 +18,7 @@ type heldKey struct{ signature.SignerVerifier }
 var errNotHere = errors.New("not here")
 
 func (heldKey) CreateKey(context.Context, string) (crypto.PublicKey, error) { return nil, errNotHere }
+
 func (heldKey) CryptoSigner(context.Context, func(error)) (crypto.Signer, crypto.SignerOpts, error) {
 	return nil, nil, errNotHere
 }
