@@ -438,7 +438,7 @@ func TestTable(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| `-c`, `--context` CONTEXT | `/workspace/` | `STRAKE_CONTEXT` | kept | the context |",
-		"| `--oldFile` | | | alias | `--file` |",
+		"| `--oldFile` |  |  | alias | `--file` |",
 		"| notice | taken with a notice: not needed |",
 		"| fixed | a map. **Differs:** works |",
 		"| `--format` text\\|json | `text` | `STRAKE_CHECK_FORMAT` | new | of the result |",
