@@ -23,14 +23,14 @@ import (
 	"github.com/strake-build/strake/integration/bases"
 	"github.com/strake-build/strake/integration/imagetree"
 	"github.com/strake-build/strake/integration/loopback"
-	"github.com/strake-build/strake/integration/pipeline"
+	"github.com/strake-build/strake/integration/release"
 )
 
 //go:embed site
 var site embed.FS
 
 func main() {
-	pipeline.Main()
+	release.Main()
 	executor := flag.String("executor", "executor", "the executor to show")
 	manifest := flag.String("manifest", "manifest", "the manifest command to show")
 	flag.Parse()
@@ -81,17 +81,17 @@ func run(ctx context.Context, executor, manifest string) error {
 	if err := show(ctx, srv.Addr+"/demo/site:1.0", executor, args); err != nil {
 		return err
 	}
-	return platforms(ctx, &pipeline.Pipeline{
+	return platforms(ctx, &release.Pipeline{
 		Executor: executor, Manifest: manifest, Dir: filepath.Join(dir, "pipeline"), Store: filepath.Join(dir, "registry"), Port: srv.Port(),
 	})
 }
 
 // platforms shows a pipeline for two of them.
-func platforms(ctx context.Context, p *pipeline.Pipeline) error {
-	fmt.Printf("\nthe same program for %s: built apart, merged, signed, verified where nothing but the registry is, and built upon\n\n", strings.Join(pipeline.Arches(), " and "))
+func platforms(ctx context.Context, p *release.Pipeline) error {
+	fmt.Printf("\nthe same program for %s: built apart, merged, signed, verified where nothing but the registry is, and built upon\n\n", strings.Join(release.Arches(), " and "))
 	start := time.Now()
 	ref, err := p.Run(ctx)
-	if errors.Is(err, pipeline.ErrNoNamespace) {
+	if errors.Is(err, release.ErrNoNamespace) {
 		fmt.Printf("(%v: what follows could reach more than the registry)\n", err)
 		err = p.After(ctx, ref)
 	}

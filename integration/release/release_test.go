@@ -1,4 +1,4 @@
-package pipeline_test
+package release_test
 
 import (
 	"context"
@@ -16,12 +16,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/strake-build/strake/integration/loopback"
-	"github.com/strake-build/strake/integration/pipeline"
+	"github.com/strake-build/strake/integration/release"
 	"github.com/strake-build/strake/integration/testkit"
 )
 
 func TestMain(m *testing.M) {
-	pipeline.Main()
+	release.Main()
 	os.Exit(m.Run())
 }
 
@@ -57,12 +57,12 @@ func TestPipeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	p := &pipeline.Pipeline{
+	p := &release.Pipeline{
 		Executor: program(t, dir, "executor"), Manifest: program(t, dir, "manifest"), Dir: filepath.Join(dir, "work"),
 		Store: filepath.Join(dir, "registry"), Port: srv.Port(), Quiet: true,
 	}
 	ref, err := p.Run(t.Context())
-	if errors.Is(err, pipeline.ErrNoNamespace) && os.Getuid() != 0 {
+	if errors.Is(err, release.ErrNoNamespace) && os.Getuid() != 0 {
 		t.Skip(err)
 	}
 	if err != nil {

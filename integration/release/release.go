@@ -1,7 +1,7 @@
-// Package pipeline is strake's work from end to end, as jobs of a CI system do it: two builds for two platforms, whose
+// Package release is strake's work from end to end, as jobs of a CI system do it: two builds for two platforms, whose
 // digests are handed on in files; one index of them, checked and signed before a tag moves; and, where nothing but the
 // registry can be reached, its verification and a build that starts from it.
-package pipeline
+package release
 
 import (
 	"context"
