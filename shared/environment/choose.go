@@ -2,7 +2,9 @@ package environment
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/strake-build/strake/shared/sandbox"
@@ -67,6 +69,24 @@ func (c *Choice) Lost() []string {
 	}
 	if c.Identity == Emulated {
 		lost = append(lost, "a step that became another user can still read and write root's files", "system calls about files and ids take longer")
+		if port := firstPort(); port > 1 {
+			lost = append(lost, fmt.Sprintf("a step cannot listen on ports below %d", port))
+		}
 	}
 	return lost
+}
+
+// firstPort is the first that a process without CAP_NET_BIND_SERVICE may listen on
+// (Documentation/networking/ip-sysctl.rst, ip_unprivileged_port_start). Most
+// runtimes set it to 0 in a container with a network of its own.
+func firstPort() int {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		return 0 // the kernel is older than the setting, or hides it
+	}
+	port, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0
+	}
+	return port
 }

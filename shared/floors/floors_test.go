@@ -57,24 +57,16 @@ var floor = map[string]int{
 
 // owners are the only packages that may import what begins with a path.
 var owners = map[string][]string{
-	"github.com/moby/buildkit/":                            {"frontend"},
-	"github.com/rs/zerolog":                                {"build", "cli", "cli/progress", "logging"},
-	"github.com/urfave/cli":                                {"cli", "cli/flags"},
-	"github.com/go-git/":                                   {"op/source"},
-	"github.com/klauspost/":                                {"layer", "op/file"},
-	"github.com/aws/":                                      {"buildcontext", "credentials/cloud"},
-	"github.com/Azure/":                                    {"buildcontext", "credentials/cloud"},
-	"golang.org/x/oauth2":                                  {"buildcontext", "credentials/cloud"},
 	"github.com/moby/buildkit/": {"frontend"},
-	"github.com/rs/zerolog":     {"build", "cli", "logging"},
-	"github.com/urfave/cli":     {"cli/flags"},
+	"github.com/rs/zerolog":     {"build", "cli", "cli/progress", "logging"},
+	"github.com/urfave/cli":     {"cli", "cli/flags"},
 	"github.com/go-git/":        {"op/source"},
 	"github.com/klauspost/":     {"layer", "op/file"},
 	"github.com/aws/":           {"buildcontext", "credentials/cloud"},
 	"github.com/Azure/":         {"buildcontext", "credentials/cloud"},
+	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
 	"github.com/CycloneDX/":     {"sbom"},
 	"github.com/spdx/":          {"sbom"},
-	"golang.org/x/oauth2":       {"buildcontext", "credentials/cloud"},
 	"github.com/google/go-containerregistry/pkg/v1/remote": {"registry", "export", "image", "merge"},
 }
 

@@ -56,11 +56,10 @@ func AddressOf(o *graph.Source) string {
 	}
 	switch r := req.(type) {
 	case *source.HTTPRequest:
-		address, _, query := strings.Cut(source.Bare(r.URL), "?")
-		if query {
-			address += "?…" // which may be a signature
+		if strings.Contains(r.URL, "?") {
+			return source.Bare(r.URL) + "?…" // which may be a signature
 		}
-		return address
+		return source.Bare(r.URL)
 	case *source.GitRequest:
 		return source.Bare(r.Remote)
 	}

@@ -1,6 +1,6 @@
-// Package pipelines runs the pipelines that kaniko's documents show, with their arguments, files, mounts and variables as
+// Package kaniko runs the pipelines that kaniko's documents show, with their arguments, files, mounts and variables as
 // they are, in containers made from our image: as root, with Docker's default capabilities and seccomp profile.
-package pipelines
+package kaniko
 
 import (
 	"context"
