@@ -60,9 +60,11 @@ func TestInstructions(t *testing.T) {
 	r := attest.Redact(map[string]string{"NPM_TOKEN": "canary1", "MIRROR": "https://me:canary2@h/?canary3"})
 	for text, want := range map[string]string{
 		"RUN |2 MIRROR=https://me:canary2@h/?canary3 NPM_TOKEN=canary1 /bin/sh -c curl https://h/?a=b": "RUN |2 MIRROR=https://h/?*** NPM_TOKEN=*** /bin/sh -c curl https://h/?a=b",
-		"LABEL url=http://example.org/?a=b":     "LABEL url=http://example.org/?a=b",
-		"[2/4] ADD https://h/f?sig=canary /":    "[2/4] ADD https://h/f?*** /",
-		"ADD https://u:canary@h/f / # buildkit": "ADD https://h/f / # buildkit",
+		"LABEL url=http://example.org/?a=b":                "LABEL url=http://example.org/?a=b",
+		"[2/4] ADD https://h/f?sig=canary /":               "[2/4] ADD https://h/f?*** /",
+		"ADD https://u:canary@h/r.git?branch=b&subdir=d /": "ADD https://h/r.git?branch=b&subdir=d /",
+		"ADD https://h/r.git?ref=v1&token=canary#x:y /":    "ADD https://h/r.git?***#x:y /",
+		"ADD https://u:canary@h/f / # buildkit":            "ADD https://h/f / # buildkit",
 	} {
 		if got := r.Instruction(text); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)

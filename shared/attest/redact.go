@@ -72,7 +72,30 @@ func shown(raw string) string {
 	case strings.Contains(query, "$"):
 		return before + "?" + query
 	}
-	return before + "?" + hidden
+	query, fragment, tail := strings.Cut(query, "#")
+	before += "?" + hideQuery(query)
+	if tail {
+		before += "#" + fragment
+	}
+	return before
+}
+
+// ofGit are the parameters that say what to take of a repository, as BuildKit's git
+// addresses have them.
+var ofGit = map[string]bool{
+	"ref": true, "tag": true, "branch": true, "commit": true, "checksum": true, "subdir": true,
+	"submodules": true, "keep-git-dir": true, "fetch-by-commit": true, "mtime": true,
+}
+
+// hideQuery leaves of a query what is git's; all else may be a signature or a token.
+func hideQuery(query string) string {
+	parameters := strings.Split(query, "&")
+	for _, p := range parameters {
+		if name, _, _ := strings.Cut(p, "="); !ofGit[name] {
+			return hidden
+		}
+	}
+	return query
 }
 
 // Instruction returns a line of a history, or the name of a step, without secrets.
