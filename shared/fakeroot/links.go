@@ -144,8 +144,13 @@ func (c *call) openedLinks(flags int) answer {
 	if err := unix.Fstat(at, &st); err != nil {
 		return done(err)
 	}
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFREG && flags&unix.O_PATH == 0 {
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFREG {
 		return pass // nothing that could block is opened here
+	}
+	if flags&unix.O_PATH != 0 {
+		// The kernel hands over no descriptor of that kind (fget(9) in SECCOMP_IOCTL_NOTIF_ADDFD); one that is open for
+		// reading can do all that it could.
+		flags = flags&(unix.O_CLOEXEC|unix.O_DIRECTORY) | unix.O_RDONLY
 	}
 	fd, err := unix.Open(procSelfFD(at), flags&^unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
