@@ -79,7 +79,7 @@ func wantRefusal(t *testing.T, got Build) {
 // referenceOf builds in a privileged container, which is what all others must equal.
 func referenceOf(t *testing.T, name string) Build {
 	t.Helper()
-	env := named("E6")
+	env := Named("E6")
 	c := bed.Container(t, env, true)
 	Context(t, c, "testdata/"+name)
 	got := bed.Build(t, c, true, append(bed.Downloads.Args(), flags(t, c)...)...)
@@ -88,11 +88,6 @@ func referenceOf(t *testing.T, name string) Build {
 	}
 	measured(t, "", name, got.CPU)
 	return got
-}
-
-func named(name string) Environment {
-	all := All()
-	return all[slices.IndexFunc(all, func(e Environment) bool { return e.Name == name })]
 }
 
 // sameImage wants one digest, and says where the images differ if it is not one.

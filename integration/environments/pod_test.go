@@ -26,7 +26,7 @@ func TestRestrictedPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"E4", "E4c"} {
-		want := named(name)
+		want := Named(name)
 		// What a pod does not say.
 		from.Name, from.What, from.Official, from.Foreign, from.KeepsRoot = want.Name, want.What, want.Official, want.Foreign, want.KeepsRoot
 		if len(from.Bounding) == 0 {

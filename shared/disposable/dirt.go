@@ -1,6 +1,7 @@
 package disposable
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,7 +82,8 @@ func (r *Root) readDirt() (dirt, error) {
 		return d, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &d)
+		// What a longer line had behind it may still be there: see writeDirt.
+		err = json.NewDecoder(bytes.NewReader(b)).Decode(&d)
 	}
 	if err != nil {
 		return d, fmt.Errorf("read what the last build left: %w", err)

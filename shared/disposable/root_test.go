@@ -353,6 +353,16 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledBetweenWrites has a build that was killed when it had noted the end of a
+// step, and not yet cut off what the longer note before had behind it.
+func TestKilledBetweenWrites(t *testing.T) {
+	dir, o := newRoot(t)
+	write(t, dir, "kaniko/.inplace", "{\"stages\":true}\nion\":7,\"started\":1}\n")
+	write(t, dir, "bin/sh", "of the stage")
+	open(t, o)
+	want(t, names(t, dir), "busybox/sh")
+}
+
 func TestOneAtATime(t *testing.T) {
 	_, o := newRoot(t)
 	first := open(t, o)
