@@ -225,15 +225,18 @@ func gitOption(g *buildcontext.Git, s string) (err error) {
 	if !ok {
 		return errors.New("want KEY=VALUE")
 	}
-	var alone bool
+	var alone, submodules bool
 	switches := map[string]*bool{
 		"single-branch":      &alone, // never is more fetched than one
-		"recurse-submodules": &g.Submodules, "insecure-skip-tls": &g.SkipTLSVerify, "keep-git-dir": &g.KeepGitDir,
+		"recurse-submodules": &submodules, "insecure-skip-tls": &g.SkipTLSVerify, "keep-git-dir": &g.KeepGitDir,
 	}
 	switch on, known := switches[key]; {
 	case known:
 		if *on, err = strconv.ParseBool(value); err != nil {
 			return errors.New("want true or false")
+		}
+		if key == "recurse-submodules" {
+			g.Submodules = &submodules
 		}
 	case key == "branch":
 		g.Branch = value

@@ -107,7 +107,7 @@ func (a *archive) fetch(ctx context.Context, m Means) (*Context, error) {
 	if a.checksum != "" {
 		algorithm = a.checksum.Algorithm()
 	}
-	got := &arrived{r: in, sum: algorithm.Hash()}
+	got := &arrived{r: in, sum: algorithm.Hash(), whole: a.checksum != "" || hasSize(in)}
 	t, err := a.read(ctx, got, spool)
 	if err == nil {
 		err = got.rest()
@@ -124,7 +124,8 @@ func (a *archive) fetch(ctx context.Context, m Means) (*Context, error) {
 	}
 	d := digest.NewDigest(algorithm, got.sum)
 	return &Context{
-		Table: t, Origin: fmt.Sprintf("%s (%s)", a.name, d), URI: a.name, Digest: map[string]string{d.Algorithm().String(): d.Encoded()},
+		Notices: got.notices,
+		Table:   t, Origin: fmt.Sprintf("%s (%s)", a.name, d), URI: a.name, Digest: map[string]string{d.Algorithm().String(): d.Encoded()},
 	}, nil
 }
 
@@ -173,6 +174,9 @@ func (a *archive) unpack(ctx context.Context, m *meter, spool *os.File) (*layer.
 	}
 	if err == nil {
 		err = m.ended()
+	}
+	if err == errCutOff && m.in.whole {
+		m.in.notices, err = append(m.in.notices, a.name+": the archive has no end mark; all that was sent is there, but whoever wrote it did not close it"), nil
 	}
 	if err == nil {
 		return t, nil
@@ -223,6 +227,21 @@ type arrived struct {
 	sum hash.Hash
 	n   int64
 	err error // of reading, but for io.EOF
+	// whole tells that an end before all came would be an error.
+	whole   bool
+	notices []string
+}
+
+// hasSize tells whether what is read says how long it is.
+func hasSize(in io.Reader) bool {
+	switch in := in.(type) {
+	case *source.Stream:
+		return in.Size() >= 0
+	case *os.File:
+		info, err := in.Stat()
+		return err == nil && info.Mode().IsRegular()
+	}
+	return false
 }
 
 func (a *arrived) Read(p []byte) (int, error) {

@@ -13,10 +13,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strake-build/strake/shared/buildcontext"
 	"github.com/strake-build/strake/shared/layer"
@@ -226,6 +228,42 @@ func TestCutOff(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Some writers never close their archives. What says how long it is, or has its checksum, came whole all the same.
+func TestNoEndMark(t *testing.T) {
+	data := pack(t, "a = x")
+	data = data[:len(data)-1024]
+	file := filepath.Join(t.TempDir(), "a.tar")
+	must(t, os.WriteFile(file, data, 0o644))
+	o := serve(t, data)
+	sources := onServers(t, o)
+	for ref, opts := range map[string]buildcontext.Options{
+		"tar://" + file: {},
+		"tar://stdin":   {Stdin: bytes.NewReader(data), Checksum: digest.FromBytes(data).String()},
+	} {
+		s, err := buildcontext.New(ref, opts)
+		must(t, err)
+		sources[ref] = s
+	}
+	for ref, s := range sources {
+		c, err := fetch(t, s, buildcontext.Means{})
+		if err != nil {
+			t.Errorf("%s: %v", ref, err)
+			continue
+		}
+		if list(t, c) != "a = x" || len(c.Notices) != 1 || !strings.Contains(c.Notices[0], "no end mark") {
+			t.Errorf("%s: %s, notices %q", ref, list(t, c), c.Notices)
+		}
+	}
+	chunked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(data)
+		w.(http.Flusher).Flush()
+	}))
+	t.Cleanup(chunked.Close)
+	s, err := buildcontext.New(chunked.URL, buildcontext.Options{})
+	must(t, err)
+	fails(t, s, "end mark")
 }
 
 func TestRedirectsTakeNoCredentials(t *testing.T) {

@@ -20,8 +20,10 @@ type Git struct {
 	Branch string
 	// Depth is how many commits of history a kept .git has; 0 is one.
 	Depth int
-	// Submodules fetches the submodules, too.
-	Submodules bool
+	// Submodules fetches the submodules (true) or leaves their folders empty
+	// (false). Nil fetches those that this client may have, and says of the others
+	// that their folders are empty: kaniko never fetched any, docker build always.
+	Submodules *bool
 	// KeepGitDir leaves .git in the context.
 	KeepGitDir bool
 	// Method is the protocol for git://: https (the default, as in kaniko), http
@@ -60,13 +62,15 @@ func newGit(ref string, o Options) (Source, error) {
 	g := &git{Git: o.Git, address: a}
 	g.request = source.GitRequest{
 		Remote: a.remote, Ref: a.ref, Subdir: a.subdir, Checksum: a.commit, KnownHosts: o.Git.KnownHosts, SSH: o.Git.SSH,
-		KeepGitDir: o.Git.KeepGitDir || a.keepGitDir, SkipSubmodules: !o.Git.Submodules, Depth: o.Git.Depth, CommitTime: a.commitTime,
-		// A commit that is named with a reference is wanted even when that has moved on.
-		FetchByCommit: len(a.commit) == 40,
+		KeepGitDir: o.Git.KeepGitDir || a.keepGitDir, Depth: o.Git.Depth, CommitTime: a.commitTime,
+		FetchByCommit: a.byCommit,
 	}
+	submodules := o.Git.Submodules
 	if a.submodules != nil {
-		g.request.SkipSubmodules = !*a.submodules
+		submodules = a.submodules
 	}
+	g.request.SkipSubmodules = submodules != nil && !*submodules
+	g.request.OptionalSubmodules = submodules == nil
 	if g.request.Ref == "" && o.Git.Branch != "" {
 		g.request.Ref = "refs/heads/" + strings.TrimPrefix(o.Git.Branch, "refs/heads/")
 	}
@@ -138,6 +142,9 @@ func (g *git) fetch(ctx context.Context, m Means, header string) (*Context, erro
 		r.Secrets = nil
 	}
 	t, info, err := source.Git(ctx, r)
+	if _, ok := errors.AsType[*source.SubmoduleError](err); ok && r.OptionalSubmodules {
+		err = fmt.Errorf("%w; --git recurse-submodules=false leaves it out", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +152,8 @@ func (g *git) fetch(ctx context.Context, m Means, header string) (*Context, erro
 		Table: t, Origin: fmt.Sprintf("%s#%s (commit %s)", g.address.shown, info.Ref, info.Commit),
 		URI: g.address.shown + "#" + info.Ref, Digest: map[string]string{"gitCommit": info.Commit},
 	}
-	if r.SkipSubmodules && t.Lookup(".gitmodules") != nil {
-		c.Notices = append(c.Notices, "the repository has submodules, whose folders are empty: --git recurse-submodules=true fetches them")
+	for _, missing := range info.Missing {
+		c.Notices = append(c.Notices, fmt.Sprintf("%v; its folder is empty, which --git recurse-submodules=true makes an error of and =false asks for", missing))
 	}
 	return c, nil
 }

@@ -52,28 +52,36 @@ func TestGitReferences(t *testing.T) {
 	r := newRepository(t)
 	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
-	on := buildcontext.Git{Submodules: true}
+	yes, no := true, false
+	on, off := buildcontext.Git{Submodules: &yes}, buildcontext.Git{Submodules: &no}
 	const gitmodules = ".gitmodules = [submodule \"lib\"]\n\tpath = lib\n\turl = ../sub.git\n"
 	for _, c := range []struct {
 		behind, sum string
 		git         buildcontext.Git
 		want        string
 	}{
-		{"", "", buildcontext.Git{}, gitmodules + ", file = second, lib/"},
+		{"", "", buildcontext.Git{}, gitmodules + ", file = second, lib/, lib/file = sub"},
+		{"", "", off, gitmodules + ", file = second, lib/"},
+		{"?submodules=false", "", on, gitmodules + ", file = second, lib/"},
 		{"", "", on, gitmodules + ", file = second, lib/, lib/file = sub"},
 		{"#main:lib", "", on, "file = sub"},
 		{"?submodules=true&subdir=lib", "", buildcontext.Git{}, "file = sub"},
 		{"#v1", "", buildcontext.Git{}, "file = first"},
 		{"#refs/tags/v1", "", buildcontext.Git{}, "file = first"},
 		{"?tag=v1", "", buildcontext.Git{}, "file = first"},
+		{"?tag=v1&commit=" + r.first, "", buildcontext.Git{}, "file = first"},
+		{"?tag=v1&commit=" + r.second, "", off, "digest mismatch"},
+		{"?branch=main&commit=" + r.first, "", buildcontext.Git{}, "digest mismatch"},
+		{"?branch=main&fetch-by-commit&commit=" + r.first, "", buildcontext.Git{}, "file = first"},
+		{"?commit=" + r.first, "", buildcontext.Git{}, "file = first"},
 		{"", "", buildcontext.Git{Branch: "none"}, `no ref "refs/heads/none"`},
 		{"#v1", "", buildcontext.Git{Branch: "none"}, "file = first"},
 		{"#" + r.first, "", buildcontext.Git{}, "file = first"},
 		{"#refs/heads/main#" + r.first, "", buildcontext.Git{}, "file = first"},
-		{"#main", r.second[:12], buildcontext.Git{}, gitmodules + ", file = second, lib/"},
+		{"#main", r.second[:12], off, gitmodules + ", file = second, lib/"},
 		{"#main", r.first, buildcontext.Git{}, "digest mismatch"},
 		{"#main:file", "", buildcontext.Git{}, "not a directory"},
-		{"#main:..", "", buildcontext.Git{}, gitmodules + ", file = second, lib/"},
+		{"#main:..", "", off, gitmodules + ", file = second, lib/"},
 	} {
 		src, err := buildcontext.New(s.URL+"/app.git"+c.behind, buildcontext.Options{Git: c.git, Checksum: c.sum})
 		must(t, err)
@@ -87,8 +95,54 @@ func TestGitReferences(t *testing.T) {
 		if !strings.Contains(text, c.want) {
 			t.Errorf("%s: %s", c.behind, text)
 		}
-		if err == nil && (len(got.Notices) > 0) != strings.HasSuffix(c.want, "lib/") {
+		if err == nil && len(got.Notices) > 0 {
 			t.Errorf("%s: notices %q", c.behind, got.Notices)
+		}
+	}
+}
+
+// A submodule that is not for us is an empty folder, as in kaniko, unless it was
+// asked for. One that is only out of reach for now must not become one.
+func TestGitSubmoduleRefused(t *testing.T) {
+	r := newRepository(t)
+	status := http.StatusNotFound
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasPrefix(req.URL.Path, "/sub.git") {
+			w.WriteHeader(status)
+			return
+		}
+		r.ServeHTTP(w, req)
+	}))
+	t.Cleanup(s.Close)
+	yes, no := true, false
+	for _, c := range []struct {
+		status int
+		asked  *bool
+		want   string // in the error
+		notice string
+	}{
+		{http.StatusNotFound, nil, "", `submodule "lib": fetch ` + s.URL},
+		{http.StatusUnauthorized, nil, "", `submodule "lib": fetch ` + s.URL},
+		{http.StatusNotFound, &no, "", ""},
+		{http.StatusNotFound, &yes, `submodule "lib"`, ""},
+		{http.StatusBadGateway, nil, "--git recurse-submodules=false leaves it out", ""},
+	} {
+		status = c.status
+		src, err := buildcontext.New(s.URL+"/app.git", buildcontext.Options{Git: buildcontext.Git{Submodules: c.asked}})
+		must(t, err)
+		got, err := fetch(t, src, buildcontext.Means{})
+		if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d: %v", c.status, err)
+			continue
+		}
+		if err != nil {
+			continue
+		}
+		if !strings.HasSuffix(list(t, got), ", lib/") {
+			t.Errorf("%d: %s", c.status, list(t, got))
+		}
+		if all := strings.Join(got.Notices, "\n"); !strings.Contains(all, c.notice) || c.notice == "" && all != "" {
+			t.Errorf("%d: notices %q", c.status, all)
 		}
 	}
 }

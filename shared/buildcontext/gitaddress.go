@@ -18,6 +18,7 @@ type gitAddress struct {
 	ref        string
 	subdir     string
 	commit     string // or the beginning of one
+	byCommit   bool   // the commit is wanted even when the reference has moved on
 	submodules *bool
 	keepGitDir bool
 	commitTime bool
@@ -81,7 +82,7 @@ func (a *gitAddress) fromFragment(f string) error {
 	if len(commit) != 40 || strings.Trim(commit, "0123456789abcdef") != "" {
 		return fmt.Errorf("commit %q: want its 40 hexadecimal digits", commit)
 	}
-	a.commit = commit
+	a.commit, a.byCommit = commit, true
 	return nil
 }
 
@@ -109,18 +110,22 @@ func (a *gitAddress) fromQuery(s string) error {
 			a.submodules = &on
 		case "keep-git-dir":
 			a.keepGitDir = isTrue(v)
+		case "fetch-by-commit":
+			a.byCommit = isTrue(v)
 		case "mtime":
 			a.commitTime = v == "commit"
 			if v != "commit" && v != "checkout" {
 				err = fmt.Errorf("?mtime=%s: not one of checkout, commit", v)
 			}
 		default:
-			err = fmt.Errorf("?%s=: not known; ref, branch, tag, commit, subdir, submodules, keep-git-dir and mtime are", key)
+			err = fmt.Errorf("?%s=: not known; ref, branch, tag, commit, fetch-by-commit, subdir, submodules, keep-git-dir and mtime are", key)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	// Without a reference there is nothing that the commit could disagree with.
+	a.byCommit = a.byCommit || a.ref == "" && len(a.commit) == 40
 	return nil
 }
 

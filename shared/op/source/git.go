@@ -31,22 +31,23 @@ func Git(ctx context.Context, r GitRequest) (*layer.Table, GitInfo, error) {
 		return nil, GitInfo{}, err
 	}
 	defer repo.store.Close()
-	t, err := c.checkOut(ctx, repo)
+	t, missing, err := c.checkOut(ctx, repo)
 	if err != nil {
 		return nil, GitInfo{}, fmt.Errorf("check out %s: %w", c.main, err)
 	}
 	return t, GitInfo{
-		Ref:    repo.target.name,
-		Object: repo.target.object.String(),
-		Commit: repo.commit.Hash.String(),
-		Time:   repo.commit.Committer.When,
+		Ref:     repo.target.name,
+		Object:  repo.target.object.String(),
+		Commit:  repo.commit.Hash.String(),
+		Time:    repo.commit.Committer.When,
+		Missing: missing,
 	}, nil
 }
 
-// checkOut makes the table of a repository that was fetched.
-func (c *gitClient) checkOut(ctx context.Context, repo *repository) (*layer.Table, error) {
+// checkOut makes the table of a repository that was fetched, and tells which submodules are missing in it.
+func (c *gitClient) checkOut(ctx context.Context, repo *repository) (*layer.Table, []error, error) {
 	if !c.promised(repo.target.object, repo.commit.Hash) {
-		return nil, &ChecksumError{Name: c.main.String(), Want: c.Checksum, Got: repo.commit.Hash.String()}
+		return nil, nil, &ChecksumError{Name: c.main.String(), Want: c.Checksum, Got: repo.commit.Hash.String()}
 	}
 	mtime := c.Now
 	if c.CommitTime {
@@ -56,7 +57,7 @@ func (c *gitClient) checkOut(ctx context.Context, repo *repository) (*layer.Tabl
 	}
 	sp, err := newSpool(filepath.Join(c.Dir, "blobs"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w := &checkout{gitClient: c, mtime: mtime, spool: sp, blobs: make(map[plumbing.Hash]blob), gitDirs: c.KeepGitDir && c.Subdir == ""}
 	t := layer.NewTable()
@@ -71,9 +72,9 @@ func (c *gitClient) checkOut(ctx context.Context, repo *repository) (*layer.Tabl
 		err = sp.out.Flush()
 	}
 	if err != nil {
-		return nil, errors.Join(err, sp.f.Close())
+		return nil, nil, errors.Join(err, sp.f.Close())
 	}
-	return t.Seal(), nil
+	return t.Seal(), w.missing, nil
 }
 
 // checkout makes nodes of trees.
@@ -84,6 +85,7 @@ type checkout struct {
 	blobs   map[plumbing.Hash]blob
 	entries int
 	repos   int
+	missing []error
 	gitDirs bool
 }
 

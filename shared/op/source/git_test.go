@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -91,7 +92,7 @@ func TestGitRefs(t *testing.T) {
 		if info.Ref != c.wantRef || info.Object != c.object || !info.Time.Equal(time.Unix(1600000000, 0)) {
 			t.Errorf("%q: %+v", c.ref, info)
 		}
-		if info.Time = (time.Time{}); info != resolved {
+		if info.Time = (time.Time{}); !reflect.DeepEqual(info, resolved) {
 			t.Errorf("%q: resolved to %+v, fetched %+v", c.ref, resolved, info)
 		}
 	}

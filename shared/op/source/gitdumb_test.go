@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -127,7 +128,7 @@ func TestDumbGit(t *testing.T) {
 				if info.Ref != c.wantRef || info.Object != c.object || !info.Time.Equal(time.Unix(1600000000, 0)) {
 					t.Errorf("%q: %+v", c.ref, info)
 				}
-				if info.Time = (time.Time{}); info != resolved {
+				if info.Time = (time.Time{}); !reflect.DeepEqual(info, resolved) {
 					t.Errorf("%q: resolved to %+v, fetched %+v", c.ref, resolved, info)
 				}
 			}

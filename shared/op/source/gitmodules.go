@@ -59,33 +59,50 @@ func (r *repository) findModules() error {
 	return nil
 }
 
+// SubmoduleError says which submodule could not be fetched.
+type SubmoduleError struct {
+	Path string
+	Err  error
+}
+
+func (e *SubmoduleError) Error() string { return fmt.Sprintf("submodule %q: %v", e.Path, e.Err) }
+
+// Unwrap gives the cause.
+func (e *SubmoduleError) Unwrap() error { return e.Err }
+
 // submodule fetches the submodule at p; nil if it is not to be checked out.
-func (w *checkout) submodule(ctx context.Context, parent *repository, p string, commit plumbing.Hash) (*repository, module, error) {
-	if err := parent.findModules(); err != nil {
-		return nil, module{}, err
+func (w *checkout) submodule(ctx context.Context, parent *repository, p string, commit plumbing.Hash) (_ *repository, m module, err error) {
+	defer func() {
+		if err != nil {
+			err = &SubmoduleError{Path: p, Err: err}
+		}
+	}()
+	if err = parent.findModules(); err != nil {
+		return nil, m, err
 	}
-	m, ok := parent.modules[p]
+	var ok bool
+	m, ok = parent.modules[p]
 	switch w.repos++; {
 	case !ok || m.url == "":
-		return nil, m, fmt.Errorf("submodule %q: no URL in .gitmodules", p)
+		return nil, m, errors.New("no URL in .gitmodules")
 	case strings.HasPrefix(m.update, "!"):
-		return nil, m, fmt.Errorf("submodule %q: update command %q", p, m.update)
+		return nil, m, fmt.Errorf("update command %q", m.update)
 	case m.update == "none":
 		return nil, m, nil
 	case !allowedModule(m.name):
-		return nil, m, fmt.Errorf("submodule %q: invalid name %q", p, m.name)
+		return nil, m, fmt.Errorf("invalid name %q", m.name)
 	case parent.depth >= maxModuleDepth || w.repos > maxModules:
-		return nil, m, fmt.Errorf("submodule %q: more than %d, or more than %d within each other", p, maxModules, maxModuleDepth)
+		return nil, m, fmt.Errorf("more than %d, or more than %d within each other", maxModules, maxModuleDepth)
 	}
 	u, err := parent.url.submodule(m.url)
 	if err != nil {
-		return nil, m, fmt.Errorf("submodule %q: %w", p, err)
+		return nil, m, err
 	}
 	sub, err := w.fetch(ctx, u, func(refs *packp.AdvRefs) (target, error) {
 		return target{name: commit.String(), object: commit}.among(refs), nil
 	})
 	if err != nil {
-		return nil, m, fmt.Errorf("submodule %q: %w", p, err)
+		return nil, m, err
 	}
 	sub.depth = parent.depth + 1
 	return sub, m, nil
@@ -108,12 +125,16 @@ func allowedModule(name string) bool {
 // fillSubmodule checks a submodule out into n.
 func (w *checkout) fillSubmodule(ctx context.Context, parent *repository, p string, commit plumbing.Hash, n *layer.Node) error {
 	sub, m, err := w.submodule(ctx, parent, p, commit)
+	if err != nil && w.OptionalSubmodules && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
+		w.missing = append(w.missing, err)
+		return nil
+	}
 	if err != nil || sub == nil {
 		return err
 	}
 	defer sub.store.Close()
 	if err := w.tree(ctx, place{repo: sub, tree: sub.commit.TreeHash}, n); err != nil {
-		return fmt.Errorf("submodule %q: %w", p, err)
+		return &SubmoduleError{Path: p, Err: err}
 	}
 	if !w.gitDirs {
 		return nil

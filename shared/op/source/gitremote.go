@@ -249,6 +249,8 @@ type GitInfo struct {
 	Commit string
 	// Time is when Commit was made; zero when it was not fetched.
 	Time time.Time
+	// Missing are the submodules whose folders are empty, each with its reason.
+	Missing []error
 }
 
 // ResolveGit asks the server what commit the request means. It fetches nothing,

@@ -25,6 +25,9 @@ type GitRequest struct {
 	Checksum       string
 	KeepGitDir     bool // ignored with a Subdir, as in BuildKit
 	SkipSubmodules bool
+	// OptionalSubmodules leaves the folder of a submodule empty when it cannot be
+	// had for a reason that will not pass, such as missing rights. GitInfo.Missing has them.
+	OptionalSubmodules bool
 	// FetchByCommit takes the commit Checksum, whatever Ref is by now.
 	FetchByCommit bool
 	// Depth is how many commits of the history are fetched; 0 is one, a negative
