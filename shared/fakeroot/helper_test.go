@@ -13,7 +13,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +32,7 @@ type order struct {
 	Load     string // an earlier SaveTree
 	Probe    bool   // only ask Supported
 	Kill     bool   // stop serving by the context when the first process has ended
+	Disturb  bool   // send signals to all threads of the builder
 }
 
 // report is what comes back.
@@ -85,6 +88,26 @@ func onThread(f func()) {
 	}()
 }
 
+// disturb sends SIGURG to the threads, as the runtime does to those that it takes the processor from, until stop is called.
+func disturb() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var w sync.WaitGroup
+	w.Go(func() {
+		for ctx.Err() == nil {
+			list, _ := os.ReadDir("/proc/self/task")
+			for _, e := range list {
+				if tid, err := strconv.Atoi(e.Name()); err == nil {
+					_ = unix.Tgkill(unix.Getpid(), tid, unix.SIGURG)
+				}
+			}
+		}
+	})
+	return func() {
+		cancel()
+		w.Wait()
+	}
+}
+
 func countFDs() int {
 	list, _ := os.ReadDir("/proc/self/fd")
 	return len(list)
@@ -135,11 +158,16 @@ func (o *order) carryOut() (r report) {
 		cmd.Stdout, cmd.Stderr = &out, &out
 		ended <- cmd.Run()
 	})
+	quiet := func() {}
+	if o.Disturb {
+		quiet = disturb()
+	}
 	err := <-ended
 	if o.Kill {
 		cancel()
 	}
 	serr := <-served
+	quiet()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		r.Code = exit.ExitCode()

@@ -20,6 +20,7 @@ const programEnv = "STRAKE_FAKEROOT_PROGRAM"
 var programs = map[string]func() error{
 	"static": static,
 	"bench":  bench,
+	"create": create,
 }
 
 // static changes its user in all threads and looks at files from many of them.
@@ -63,6 +64,24 @@ func static() error {
 	out, err := exec.Command("id").Output()
 	fmt.Printf("%s", out)
 	return err
+}
+
+// create makes files as dpkg does: those that nobody may open are made by the supervisor.
+func create() error {
+	for i := range 20_000 {
+		fd, err := unix.Open("new", unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0)
+		if err != nil || fd <= 2 {
+			return fmt.Errorf("file %d has the descriptor %d, %v", i, fd, err)
+		}
+		if n, err := unix.Write(fd, []byte("text")); n != 4 {
+			return fmt.Errorf("write file %d: %v", i, err)
+		}
+		unix.Close(fd)
+		if err := os.Remove("new"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bench measures calls, in microseconds.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,8 +38,11 @@ func (s *Supervisor) Serve(ctx context.Context, l *Listener) (Stats, error) {
 			<-stopped // it must not write to a descriptor that is another's by then
 		}
 	}()
-	runtime.LockOSThread() // a call is answered faster where the thread is warm
-	defer runtime.UnlockOSThread()
+	undisturbed, err := blockSignals()
+	if err != nil {
+		return Stats{}, err
+	}
+	defer undisturbed()
 	v, err := newService(s, l)
 	if err != nil {
 		return Stats{}, err

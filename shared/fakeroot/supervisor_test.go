@@ -74,6 +74,16 @@ func TestStaticProgram(t *testing.T) {
 	}
 }
 
+// TestSignals lets signals come to the supervisor, as they do in any program of Go. One that breaks off
+// SECCOMP_IOCTL_NOTIF_ADDFD would have the process take 0 for the descriptor of its new file.
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	r := emulate(t, order{Dir: workDir(t, builderID), Args: []string{helperBinary(t)}, Env: []string{helperEnv + "=", programEnv + "=create"}, Disturb: true})
+	if r.Err != "" || r.Code != 0 {
+		t.Errorf("code %d, error %q: %s", r.Code, r.Err, r.Output)
+	}
+}
+
 // TestFlood lets eight processes make 100,000 calls between them.
 func TestFlood(t *testing.T) {
 	t.Parallel()
