@@ -150,18 +150,9 @@ func (c *call) create() answer {
 	if flags&unix.O_PATH != 0 || flags&unix.O_CREAT == 0 || flags&unix.O_DIRECTORY != 0 {
 		return pass
 	}
-	n, good := c.birth(1, mode, flags&(unix.O_NOFOLLOW|unix.O_EXCL) == 0)
-	if !good {
-		return pass
-	}
-	defer n.close()
-	if c.ordinary(&n) {
-		return pass
-	}
-	if !c.allowed(&n) {
-		return fail(unix.EACCES)
-	}
-	return c.createFile(&n, n.name, flags&^unix.O_CREAT|unix.O_CREAT|unix.O_EXCL, flags)
+	return c.make(1, mode, flags&(unix.O_NOFOLLOW|unix.O_EXCL) == 0, func(n *newborn) answer {
+		return c.createFile(n, n.name, flags|unix.O_CREAT|unix.O_EXCL, flags)
+	})
 }
 
 // createFile makes the file and gives the process its descriptor.
@@ -228,7 +219,7 @@ func (c *call) create2() answer {
 
 // mkdir is mkdir(2): dir, path, mode.
 func (c *call) mkdir() answer {
-	return c.make(1, uint32(c.arg[2])&0o1777|unix.S_IFDIR, func(n *newborn) answer {
+	return c.make(1, uint32(c.arg[2])&0o1777|unix.S_IFDIR, false, func(n *newborn) answer {
 		if err := unix.Mkdirat(n.dir, n.name, 0o700); err != nil {
 			return done(err)
 		}
@@ -238,7 +229,7 @@ func (c *call) mkdir() answer {
 
 // symlink is symlink(2): target, dir, path.
 func (c *call) symlink() answer {
-	return c.make(2, 0o777|unix.S_IFLNK, func(n *newborn) answer {
+	return c.make(2, 0o777|unix.S_IFLNK, false, func(n *newborn) answer {
 		to, good := c.path(c.arg[0])
 		if !good || to == "" {
 			return pass
@@ -265,7 +256,7 @@ func (c *call) mknod() answer {
 	} else {
 		rdev = 0
 	}
-	return c.make(1, mode, func(n *newborn) answer {
+	return c.make(1, mode, false, func(n *newborn) answer {
 		if err := unix.Mknodat(n.dir, n.name, kind|0o600, 0); err != nil {
 			return done(err)
 		}
@@ -285,9 +276,10 @@ func (c *call) device(fd int, mode uint32, rdev uint64) {
 	}
 }
 
-// make carries out a call that makes a file by name, unless the kernel does it just as well.
-func (c *call) make(path int, mode uint32, carryOut func(*newborn) answer) answer {
-	n, good := c.birth(path, mode, false)
+// make carries out a call that makes a file by name (the path is an argument, its last symlink may be followed), unless the
+// kernel does it just as well.
+func (c *call) make(path int, mode uint32, follow bool, carryOut func(*newborn) answer) answer {
+	n, good := c.birth(path, mode, follow)
 	if !good {
 		return pass
 	}
