@@ -221,7 +221,7 @@ func listTree(dir string, rec *Record) []string {
 		if isDevice(f.mode) {
 			line += fmt.Sprintf(" dev %d:%d", unix.Major(f.rdev), unix.Minor(f.rdev))
 		}
-		for _, name := range []string{xattrCaps, "user.test", "trusted.test"} {
+		for _, name := range []string{xattrCaps, xattrACL, xattrDefaultACL, "user.test", "trusted.test"} {
 			buf := make([]byte, 1000)
 			n, err := unix.Lgetxattr(p, name, buf)
 			value, have := f.attr.Xattrs[name]

@@ -84,6 +84,24 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestForeignACL sets an access control list from a user namespace that knows one id only.
+func TestForeignACL(t *testing.T) {
+	t.Parallel()
+	const list = "0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff"
+	r := emulate(t, order{Dir: workDir(t, builderID), Args: []string{helperBinary(t), `mkdir d
+setfattr -n system.posix_acl_access -v 0x` + list + ` d
+getfattr -e hex -n system.posix_acl_access d; stat -c %a d`}, Env: []string{helperEnv + "=", programEnv + "=namespace"}})
+	if r.Err != "" || r.Code != 0 {
+		t.Errorf("code %d, error %q", r.Code, r.Err)
+	}
+	if d := cmp.Diff("# file: d\nsystem.posix_acl_access=0x"+list+"\n\n755\n", r.Output); d != "" {
+		t.Errorf("output (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{". 0040755 0:0", "d 0040755 0:0 system.posix_acl_access=" + list}, r.Tree); d != "" {
+		t.Errorf("tree (-want +got):\n%s", d)
+	}
+}
+
 // TestFlood lets eight processes make 100,000 calls between them.
 func TestFlood(t *testing.T) {
 	t.Parallel()

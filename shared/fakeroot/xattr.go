@@ -53,11 +53,11 @@ func (f *file) dropXattr(name string) {
 	f.attr.Xattrs = next
 }
 
-// xattrName reads the name in argument i. It is not good if the kernel shall answer: the attribute is not privileged, or
-// the name is bad.
+// xattrName reads the name in argument i. It is not good if the kernel shall answer: the attribute is neither privileged nor an access
+// control list, or the name is bad.
 func (c *call) xattrName(i int) (string, bool) {
 	name, good := c.str(c.arg[i], xattrNameMax+1)
-	return name, good && privileged(name)
+	return name, good && (privileged(name) || isACL(name))
 }
 
 // setxattr is setxattr(2): dir, path, flags, name, value, size, XATTR_CREATE or XATTR_REPLACE.
@@ -67,12 +67,15 @@ func (c *call) setxattr() answer {
 	if !good || how&^(unix.XATTR_CREATE|unix.XATTR_REPLACE) != 0 || size > xattrSizeMax {
 		return pass
 	}
-	if !c.t.cred.has(needs(name)) {
+	if !isACL(name) && !c.t.cred.has(needs(name)) {
 		return fail(unix.EPERM)
 	}
 	value := make([]byte, size)
 	if c.read(c.arg[4], value) != len(value) {
 		return fail(unix.EFAULT)
+	}
+	if isACL(name) {
+		return c.setACL(name, value)
 	}
 	if name == xattrCaps {
 		if value = normalCaps(value); value == nil {
@@ -163,6 +166,9 @@ func (c *call) getxattr() answer {
 	if !good {
 		return pass
 	}
+	if isACL(name) {
+		return c.getACL(name)
+	}
 	fd, f, good := c.opened(c.arg[2])
 	if !good {
 		return pass
@@ -218,7 +224,7 @@ func (c *call) listxattr() answer {
 // removexattr is removexattr(2): dir, path, flags, name.
 func (c *call) removexattr() answer {
 	name, good := c.xattrName(3)
-	if !good {
+	if !good || isACL(name) { // whatever ids are in a list, the owner may remove it
 		return pass
 	}
 	fd, f, good := c.opened(c.arg[2])
