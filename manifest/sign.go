@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/urfave/cli/v2"
 
 	"github.com/strake-build/strake/manifest/internal/cosign"
+	"github.com/strake-build/strake/shared/merge"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -20,12 +23,9 @@ func (c *command) signCommand() *cli.Command {
 		}),
 		Action: c.run(1, -1, func(x *cli.Context) error {
 			return c.signAll(x, "annotations", func(s *cosign.Signer, doc *registry.Document) error {
-				for _, d := range below(doc, x.Bool("recursive")) {
-					if err := s.Sign(x.Context, doc.Repository, d); err != nil {
-						return err
-					}
-				}
-				return nil
+				return merge.Each(x.Context, below(doc, x.Bool("recursive")), func(ctx context.Context, d v1.Descriptor) error {
+					return s.Sign(ctx, doc.Repository, d)
+				})
 			})
 		}),
 	}
@@ -70,15 +70,12 @@ func (c *command) attest(x *cli.Context) error {
 		return usageError("--predicate %s: %w", file, err)
 	}
 	return c.signAll(x, "", func(s *cosign.Signer, doc *registry.Document) error {
-		for _, d := range below(doc, x.Bool("recursive")) {
+		return merge.Each(x.Context, below(doc, x.Bool("recursive")), func(ctx context.Context, d v1.Descriptor) error {
 			if err := st.about(d.Digest); err != nil {
 				return usageError("--predicate %s: %w", file, err)
 			}
-			if err := s.Attest(x.Context, doc.Repository, d, kind, predicate); err != nil {
-				return err
-			}
-		}
-		return nil
+			return s.Attest(ctx, doc.Repository, d, kind, predicate)
+		})
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/payload"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -382,7 +383,7 @@ func has(have, want map[string]string) bool {
 
 // predicateType is what a bundle's statement calls itself; nobody has verified it.
 func (f found) predicateType() string {
-	var st Statement
+	var st attest.Statement
 	if err := json.Unmarshal(f.bundle.GetDsseEnvelope().GetPayload(), &st); err != nil {
 		return ""
 	}
@@ -390,7 +391,7 @@ func (f found) predicateType() string {
 }
 
 // statement verifies a bundle and gives the statement in it.
-func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Statement, []byte, error) {
+func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*attest.Statement, []byte, error) {
 	env := f.bundle.GetDsseEnvelope()
 	switch {
 	case env == nil:
@@ -415,7 +416,7 @@ func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Sta
 	if err != nil {
 		return nil, nil, v.Policy.explained(err, f)
 	}
-	var st Statement
+	var st attest.Statement
 	if err := json.Unmarshal(env.GetPayload(), &st); err != nil {
 		return nil, nil, fmt.Errorf("read the statement: %w", err)
 	}
