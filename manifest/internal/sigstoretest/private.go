@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -13,6 +14,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +22,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,9 +51,11 @@ type Private struct {
 	Issuer, Fulcio, Rekor, RekorTiles, Timestamps string
 
 	testing.TB
-	issuer, ct *ecdsa.PrivateKey
-	tiles      ed25519.PrivateKey
-	programs   string
+	issuer   *rsa.PrivateKey
+	ct       *ecdsa.PrivateKey
+	tiles    ed25519.PrivateKey
+	programs string
+	stop     []func()
 }
 
 // NewPrivate starts one that ends with the test, or skips the test where the programs are not there.
@@ -58,7 +63,9 @@ func NewPrivate(t testing.TB) *Private {
 	t.Helper()
 	p := &Private{TB: t, programs: programs(t)}
 	var err error
-	p.issuer, p.ct = newKey(p.must), newKey(p.must)
+	p.ct = newKey(p.must)
+	p.issuer, err = rsa.GenerateKey(rand.Reader, 2048)
+	p.must(err)
 	_, p.tiles, err = ed25519.GenerateKey(rand.Reader)
 	p.must(err)
 	dir := t.TempDir()
@@ -88,7 +95,7 @@ func NewPrivate(t testing.TB) *Private {
 
 	p.Rekor = "http://" + at(6)
 	p.start("rekor-server", "serve", "--trillian_log_server.address", "127.0.0.1", "--trillian_log_server.port", port(4), "--rekor_server.address", "127.0.0.1", "--port", port(6),
-		"--rekor_server.hostname", "rekor.example", "--enable_retrieve_api=false", "--rekor_server.signer", "memory")
+		"--rekor_server.hostname", "rekor.example", "--enable_retrieve_api=false", "--enabled_api_endpoints", "createLogEntry,getLogEntryByUUID,getLogEntryByIndex,getPublicKey,getLogInfo,getLogProof", "--rekor_server.signer", "memory")
 
 	signer := filepath.Join(dir, "tiles.pem")
 	der, err = x509.MarshalPKCS8PrivateKey(p.tiles)
@@ -144,13 +151,23 @@ func (p *Private) start(name string, args ...string) {
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.Env = append(os.Environ(), "HOME="+p.TempDir())
 	p.must(cmd.Start())
-	p.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if p.Failed() {
+	})
+	p.stop = append(p.stop, end)
+	p.Cleanup(func() {
+		if end(); p.Failed() {
 			p.Logf("%s says:\n%s", name, said.String())
 		}
 	})
+}
+
+// Stop ends all services.
+func (p *Private) Stop() {
+	for _, end := range p.stop {
+		end()
+	}
 }
 
 // get asks until there is an answer.
@@ -180,6 +197,7 @@ func (p *Private) issue() {
 	mux := http.NewServeMux()
 	srv := httptest.NewServer(mux)
 	p.Cleanup(srv.Close)
+	p.stop = append(p.stop, srv.Close)
 	p.Issuer = srv.URL
 	answer := func(v any) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -189,13 +207,11 @@ func (p *Private) issue() {
 	}
 	mux.HandleFunc("GET /.well-known/openid-configuration", answer(map[string]any{
 		"issuer": srv.URL, "jwks_uri": srv.URL + "/keys", "authorization_endpoint": srv.URL + "/none", "token_endpoint": srv.URL + "/none",
-		"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"ES256"},
+		"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
 	}))
-	point, err := p.issuer.PublicKey.Bytes()
-	p.must(err)
-	b64 := base64.RawURLEncoding.EncodeToString
+	number := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.Bytes()) }
 	mux.HandleFunc("GET /keys", answer(map[string]any{"keys": []any{map[string]any{
-		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1", "x": b64(point[1:33]), "y": b64(point[33:]),
+		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "n": number(p.issuer.N), "e": number(big.NewInt(int64(p.issuer.E))),
 	}}}))
 }
 
@@ -210,11 +226,11 @@ func (p *Private) Token() string {
 	text, err := json.Marshal(claims)
 	p.must(err)
 	enc := base64.RawURLEncoding
-	said := enc.EncodeToString([]byte(`{"alg":"ES256","typ":"JWT","kid":"1"}`)) + "." + enc.EncodeToString(text)
+	said := enc.EncodeToString([]byte(`{"alg":"RS256","typ":"JWT","kid":"1"}`)) + "." + enc.EncodeToString(text)
 	digest := sha256.Sum256([]byte(said))
-	r, s, err := ecdsa.Sign(rand.Reader, p.issuer, digest[:])
+	sig, err := rsa.SignPKCS1v15(rand.Reader, p.issuer, crypto.SHA256, digest[:])
 	p.must(err)
-	return said + "." + enc.EncodeToString(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
+	return said + "." + enc.EncodeToString(sig)
 }
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
@@ -296,6 +312,27 @@ func (p *Private) TrustedRootFile(dir string) string {
 	file := filepath.Join(dir, "trusted_root.json")
 	p.write(file, b)
 	return file
+}
+
+// Variables are what cosign reads without a trusted root: files with the authorities and the keys of the logs.
+func (p *Private) Variables(dir string) []string {
+	p.Helper()
+	file := func(variable, name string, b []byte) string {
+		p.write(filepath.Join(dir, name), b)
+		return variable + "=" + filepath.Join(dir, name)
+	}
+	ct, err := cryptoutils.MarshalPublicKeyToPEM(p.ct.Public())
+	p.must(err)
+	var authorities []byte
+	for _, c := range p.authorities() {
+		authorities = append(authorities, p.pem(c)...)
+	}
+	return []string{
+		file("SIGSTORE_ROOT_FILE", "fulcio.pem", authorities),
+		file("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "ct.pem", ct),
+		file("SIGSTORE_REKOR_PUBLIC_KEY", "rekor.pem", p.get(p.Rekor+"/api/v1/log/publicKey")),
+		file("SIGSTORE_TSA_CERTIFICATE_FILE", "tsa.pem", p.get(p.Timestamps+"/certchain")),
+	}
 }
 
 func (p *Private) write(file string, b []byte) {
