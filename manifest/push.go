@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -52,12 +54,23 @@ func (c *command) pushFromSpec(x *cli.Context) error {
 
 // readFile reads a file, or stdin for "-".
 func (c *command) readFile(name string) ([]byte, error) {
-	if name == "-" {
-		s, err := c.line("-")
-		return []byte(s), err
+	if name != "-" {
+		return os.ReadFile(name)
 	}
-	return os.ReadFile(name)
+	b, err := io.ReadAll(io.LimitReader(c.stdin, mostStdin+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read stdin: %w", err)
+	case len(b) == 0:
+		return nil, errors.New("-: stdin is empty")
+	case len(b) > mostStdin:
+		return nil, fmt.Errorf("-: stdin is longer than %d MiB; give a file", mostStdin>>20)
+	}
+	return b, nil
 }
+
+// mostStdin is how much is read there.
+const mostStdin = 64 << 20
 
 func (c *command) pushFromArgs(x *cli.Context) error {
 	for _, flag := range []string{"platforms", "template", "target"} {

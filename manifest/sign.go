@@ -162,13 +162,17 @@ func (c *command) verifyAll(x *cli.Context, annotations map[string]string, verif
 		return err
 	}
 	policy.Annotations = annotations
+	given, err := c.bundles(x)
+	if err != nil {
+		return err
+	}
 	refs := x.Args().Slice()
 	client, err := c.client(x, refs...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	v := &cosign.Verifier{Registry: client, Policy: policy}
+	v := &cosign.Verifier{Registry: client, Policy: policy, Given: given}
 	payloads := []json.RawMessage{}
 	var names []string
 	for _, ref := range refs {

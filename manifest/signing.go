@@ -20,7 +20,7 @@ import (
 // keyFlags are those of everything that signs.
 func keyFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the private key: a file, env://NAME, or a service's address; its password is in COSIGN_PASSWORD, or asked for"},
+		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the private key: a file, env://NAME, k8s://NAMESPACE/SECRET, gitlab://PROJECT, or a service's address; its password is in COSIGN_PASSWORD, or asked for"},
 		&cli.StringFlag{Name: "signature-format", Value: "both", EnvVars: []string{"STRAKE_SIGNATURE_FORMAT"}, Category: groupSign, Usage: "legacy (cosign 1 and 2), bundle (cosign 3), or both"},
 	}, serviceFlags()...)
 }
@@ -148,7 +148,7 @@ func (c *command) prompt(f *os.File, text string) ([]byte, error) {
 // policyFlags are cosign verify's.
 func policyFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the public key: a file, env://NAME, or a service's address"},
+		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the public key: a file, env://NAME, k8s://NAMESPACE/SECRET, gitlab://PROJECT, or a service's address"},
 		&cli.StringFlag{Name: "trusted-root", Category: groupSign, Usage: "without a key: the trusted_root.json with the authorities and logs to trust"},
 		&cli.StringFlag{Name: "certificate-identity", Category: groupSign, Usage: "without a key: the identity in the certificate"},
 		&cli.StringFlag{Name: "certificate-identity-regexp", Category: groupSign, Usage: "or a regular expression for it"},
@@ -159,6 +159,7 @@ func policyFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "insecure-ignore-sct", Category: groupSign, Usage: "do without the certificate's own entry in a log"},
 		&cli.BoolFlag{Name: "use-signed-timestamps", Category: groupSign, Usage: "want a signed timestamp"},
 		&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Category: groupSign, Usage: "verify the images of an index, too"},
+		&cli.StringSliceFlag{Name: "bundle", Category: groupSign, Usage: "look at the Sigstore bundles in this file (- for stdin), and not at what the registry has beside the image (repeatable)"},
 	}, workflowFlags()...)
 }
 
@@ -199,6 +200,22 @@ func (c *command) policy(x *cli.Context) (cosign.Policy, error) {
 		return p, usageError("--certificate-oidc-issuer or --certificate-oidc-issuer-regexp: whose word is it who signed?")
 	}
 	return p, nil
+}
+
+// bundles reads those of the flags; nil for those of the registry.
+func (c *command) bundles(x *cli.Context) (all cosign.Given, err error) {
+	for _, file := range list(x, "bundle") {
+		b, err := c.readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		some, err := cosign.ReadBundles(file, b)
+		if err != nil {
+			return nil, usageError("--bundle %s: %w", file, err)
+		}
+		all = append(all, some...)
+	}
+	return all, nil
 }
 
 // below are a document and, if it is an index and all is set, its images: what

@@ -218,6 +218,9 @@ func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Has
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the envelope: %w", err)
 	}
+	if err := about(raw, digest); err != nil {
+		return nil, nil, err
+	}
 	co, err := v.Policy.options(f)
 	if err != nil {
 		return nil, nil, err
@@ -228,7 +231,7 @@ func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Has
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, v.Policy.blamed(err, f)
 	}
 	var st attest.Statement
 	if err := json.Unmarshal(raw, &st); err != nil {
