@@ -12,8 +12,8 @@ func (c *command) trustedRootCommand() *cli.Command {
 	return &cli.Command{
 		Name: "trusted-root", Usage: "fetch the trusted_root.json that verify wants, from where a Sigstore publishes it", ArgsUsage: "flags only", OnUsageError: c.usage,
 		Flags: flags([]cli.Flag{
-			&cli.StringFlag{Name: "tuf-mirror", EnvVars: []string{"STRAKE_TUF_MIRROR"}, Value: cosign.PublicMirror, Category: groupSign, Usage: "the address of the TUF repository"},
-			&cli.StringFlag{Name: "tuf-root", EnvVars: []string{"STRAKE_TUF_ROOT"}, Category: groupSign, Usage: "the file root.json by which it is trusted (default: the public Sigstore's, which the program knows)"},
+			&cli.StringFlag{Name: "tuf-mirror", EnvVars: []string{"STRAKE_TUF_MIRROR"}, Value: cosign.PublicMirror, Category: groupSign, Usage: "`URL`: the address of the TUF repository"},
+			&cli.StringFlag{Name: "tuf-root", EnvVars: []string{"STRAKE_TUF_ROOT"}, Category: groupSign, Usage: "`FILE`: the file root.json by which it is trusted (default: the public Sigstore's, which the program knows)"},
 			&cli.BoolFlag{Name: "services", Category: groupSign, Usage: "fetch the signing_config.json instead, for sign --signing-config"},
 		}),
 		Action: c.run(0, 0, c.trustedRoot),
