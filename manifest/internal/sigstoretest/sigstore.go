@@ -1,5 +1,6 @@
-// Package sigstoretest is a Sigstore in the process, for tests: a Fulcio, a Rekor and a timestamp authority that speak
-// their protocols, issuers of identity tokens, and the trusted root that vouches for all of them.
+// Package sigstoretest is a Sigstore for tests. One is in the process: a Fulcio, a Rekor and a timestamp authority that speak
+// their protocols, issuers of identity tokens, and the trusted root that vouches for all of them. Another is private, of the
+// real programs.
 package sigstoretest
 
 import (
