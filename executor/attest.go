@@ -37,10 +37,9 @@ func (p *parser) attestations(format image.Format) build.Attestations {
 		p.fail("--provenance %s: %w", p.x.String("provenance"), err)
 	}
 	a.Provenance.Invocation = invocation(os.Getenv)
-	for _, d := range p.x.StringSlice("destination") {
-		if n, err := export.ParseDestination(d); err == nil {
-			a.Names = append(a.Names, build.Name{Repository: n.Familiar(), Tag: n.Tag})
-		}
+	names, _ := destinations(p.x)
+	for _, n := range names {
+		a.Names = append(a.Names, build.Name{Repository: n.Familiar(), Tag: n.Tag})
 	}
 	to := p.x.StringSlice("attestation-to")
 	wanted := a.Provenance.Mode != attest.Off || len(a.SBOM) > 0
@@ -49,6 +48,9 @@ func (p *parser) attestations(format image.Format) build.Attestations {
 			p.fail("--attestation-to %s: there is nothing to put there; ask for --provenance or --sbom", to[0])
 		}
 		return a
+	}
+	if mode := os.Getenv(metadataProvenance); !slices.Contains(append(buildxDisabled(), "", "min", "max"), mode) {
+		p.fail("%s=%s: want min, max or disabled", metadataProvenance, mode)
 	}
 	if len(to) == 0 {
 		to = []string{toReferrer}
@@ -230,19 +232,36 @@ func documents(all []build.Attested) (map[string][]byte, error) {
 	return out, nil
 }
 
+// metadataProvenance is buildx's variable: how much of the provenance stands in
+// the metadata file. Without it, all does.
+const metadataProvenance = "BUILDX_METADATA_PROVENANCE"
+
 // provenanceKeys are buildx's keys of the metadata file.
-func provenanceKeys(all []build.Attested) map[string]any {
+func provenanceKeys(all []build.Attested, mode string) (map[string]any, error) {
 	m := make(map[string]any)
+	if slices.Contains(buildxDisabled(), mode) {
+		return m, nil
+	}
 	for _, a := range all {
 		key := "buildx.build.provenance"
 		if len(all) > 1 {
 			key += "/" + a.Platform
 		}
 		for _, s := range a.Statements {
-			if s.PredicateType == attest.TypeProvenance {
-				m[key] = s.Predicate
+			if s.PredicateType != attest.TypeProvenance {
+				continue
+			}
+			m[key] = s.Predicate
+			if mode == string(attest.Min) {
+				least, err := attest.Least(s.Predicate)
+				if err != nil {
+					return nil, err
+				}
+				m[key] = least
 			}
 		}
 	}
-	return m
+	return m, nil
 }
+
+func buildxDisabled() []string { return []string{"disabled", "false", "0"} }

@@ -95,7 +95,11 @@ func (c *command) produce(ctx context.Context, x *cli.Context, req build.Request
 	built := time.Since(start)
 	out.files.Times = c.progress.Times()
 	out.files.Extra = metadata(c.progress.Times(), res.Warnings, truth(os.Getenv("BUILDX_METADATA_WARNINGS")))
-	maps.Copy(out.files.Extra, provenanceKeys(res.Attested))
+	told, err := provenanceKeys(res.Attested, os.Getenv(metadataProvenance))
+	if err != nil {
+		return err
+	}
+	maps.Copy(out.files.Extra, told)
 	if err := out.attach(x, res.Attested); err != nil {
 		return err
 	}
@@ -159,20 +163,14 @@ type outputs struct {
 }
 
 func (c *command) outputs(x *cli.Context, client *registry.Client) (*outputs, error) {
-	var names []export.Destination
-	var errs []error
-	for _, d := range x.StringSlice("destination") {
-		n, err := export.ParseDestination(d)
-		errs = append(errs, err)
-		names = append(names, n)
-	}
+	names, errs := destinations(x)
 	noPush := x.Bool("no-push")
 	tarPath, layout := x.String("tar-path"), x.String("oci-layout-path")
 	if len(names) == 0 && !noPush && tarPath == "" && layout == "" {
 		errs = append(errs, errors.New("--destination: none given; give one, or --no-push, --tar-path or --oci-layout-path"))
 	}
-	for _, f := range []string{"image-name-with-digest-file", "image-name-tag-with-digest-file"} {
-		if len(names) == 0 && x.String(f) != "" {
+	for _, f := range []string{"image-name-with-digest-file", "image-name-tag-with-digest-file", "push-by-digest"} {
+		if len(names) == 0 && x.IsSet(f) && x.String(f) != "" {
 			errs = append(errs, fmt.Errorf("--%s: needs a --destination", f))
 		}
 	}
@@ -202,6 +200,25 @@ func (c *command) outputs(x *cli.Context, client *registry.Client) (*outputs, er
 		return nil, &shared.UsageError{Err: err}
 	}
 	return out, nil
+}
+
+// destinations reads where the image goes, and whether it gets a tag there.
+func destinations(x *cli.Context) (names []export.Destination, errs []error) {
+	for _, d := range x.StringSlice("destination") {
+		n, err := export.ParseDestination(d)
+		if err == nil && x.Bool("push-by-digest") {
+			if strings.HasSuffix(n.Text, ":"+n.Tag) {
+				err = fmt.Errorf("--push-by-digest: destination %q has a tag; give the repository alone", d)
+			}
+			n.Tag = ""
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		names = append(names, n)
+	}
+	return names, errs
 }
 
 // pushTo adds the destinations in registries.

@@ -99,6 +99,7 @@ func layerFlags() []flags.Flag {
 func outputFlags() []flags.Flag {
 	return []flags.Flag{
 		{Name: "destination", Short: "d", Kind: flags.List, Value: "REF", Group: groupOutput, State: flags.Kept, Doc: "push to this reference"},
+		{Name: "push-by-digest", Kind: flags.Bool, Group: groupOutput, Doc: "set no tag: destinations are repositories, and the image is found there by its digest only"},
 		{Name: "no-push", Kind: flags.Bool, Env: []string{"KANIKO_NO_PUSH"}, Group: groupOutput, State: flags.Kept, Doc: "build without pushing"},
 		{Name: "tar-path", Aliases: []string{"tarPath"}, Value: "FILE", Group: groupOutput, State: flags.Kept, Doc: "save the image as a tar that docker load and podman load take; - is stdout"},
 		{Name: "oci-layout-path", Value: "DIR", Group: groupOutput, State: flags.Kept, Doc: "save the image as an OCI layout directory"},
@@ -145,6 +146,8 @@ func envVariables() []flags.Variable {
 	return append([]flags.Variable{
 		{Name: "SOURCE_DATE_EPOCH", Doc: "the time of everything in the image, in seconds since 1970"},
 		{Name: "BUILDER_OUTPUT", State: flags.Kept, Doc: "a directory where images gets a line of JSON for each destination, for Cloud Build"},
+		{Name: metadataProvenance, Doc: "how much of --provenance stands in --metadata-file, too: min, max, or disabled (default: all of it)"},
+		{Name: "BUILDX_METADATA_WARNINGS", Doc: "true: the Dockerfile's warnings stand in --metadata-file, too"},
 		{Name: "NO_COLOR", Doc: "no colours in the log"},
 		{Name: namespaceVariable, Doc: "the program's own: it has set it for its part in a user namespace"},
 	}, append(fetchVariables(), shared.KanikoVariables()...)...)

@@ -14,7 +14,7 @@ func (c *command) copyCommand() *cli.Command {
 		Name: "copy", Usage: "copy an image or index as it is", ArgsUsage: "SOURCE and TARGET…", OnUsageError: c.usage,
 		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "referrers", Category: groupInput, Usage: "copy signatures, attestations and other referrers along"},
-			&cli.StringSliceFlag{Name: "if-tag-digest", Category: groupChecks, Usage: "move the tag only if it names this now: [TAG=]DIGEST, or none (repeatable)"},
+			&cli.StringSliceFlag{Name: "if-tag-digest", Category: groupChecks, Usage: "`[TAG=]DIGEST`: move the tag only if it names this now: [TAG=]DIGEST, or none (repeatable)"},
 		}, outputFlags()),
 		Action: c.run(2, -1, c.copy),
 	}

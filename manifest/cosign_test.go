@@ -13,11 +13,7 @@ import (
 
 // TestCosignReadsKeyless: the real cosign, 2 and 3, verifies what we sign and attest without a key, and refuses others.
 func TestCosignReadsKeyless(t *testing.T) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	programs, _ := filepath.Glob(filepath.Join(cache, "strake", "cosign-v*", "cosign"))
+	programs := cosigns(t)
 	if len(programs) == 0 {
 		t.Skip("cosign is not compiled: scripts/cosign install")
 	}

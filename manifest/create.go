@@ -20,11 +20,11 @@ func (c *command) createCommand() *cli.Command {
 OCI layout, an archive of an image, or a file or directory of digests as CI jobs hand them on: kaniko's three
 digest files, buildx's metadata, empty files named by the digest. Sources may be images or indexes, anywhere.`,
 		Flags: flags([]cli.Flag{
-			&cli.StringSliceFlag{Name: "target", Aliases: []string{"tag", "t"}, Category: groupOutput, Usage: "REPOSITORY[:TAG] to push the index to; tags are moved in this order (repeatable)"},
-			&cli.StringSliceFlag{Name: "digests", Aliases: []string{"digests-dir"}, Category: groupInput, Usage: "a file or directory of digests (repeatable)"},
-			&cli.StringFlag{Name: "repository", Category: groupInput, Usage: "where digests without a repository are (default: the first target's)"},
-			&cli.StringSliceFlag{Name: "platform", Category: groupInput, Usage: "of sources that are indexes, take these platforms: OS/ARCH[/VARIANT],… (repeatable)"},
-			&cli.StringFlag{Name: "attestations", Value: "keep", Category: groupInput, Usage: "of sources that are indexes: keep, drop, or referrers"},
+			&cli.StringSliceFlag{Name: "target", Aliases: []string{"tag", "t"}, Category: groupOutput, Usage: "`REF`: REPOSITORY[:TAG] to push the index to; tags are moved in this order (repeatable)"},
+			&cli.StringSliceFlag{Name: "digests", Aliases: []string{"digests-dir"}, Category: groupInput, Usage: "`PATH`: a file or directory of digests (repeatable)"},
+			&cli.StringFlag{Name: "repository", Category: groupInput, Usage: "`REPOSITORY`: where digests without a repository are (default: the first target's)"},
+			&cli.StringSliceFlag{Name: "platform", Category: groupInput, Usage: "`PLATFORMS`: of sources that are indexes, take these platforms: OS/ARCH[/VARIANT],… (repeatable)"},
+			&cli.StringFlag{Name: "attestations", Value: "keep", Category: groupInput, Usage: "`keep|drop|referrers`: of sources that are indexes: keep, drop, or referrers"},
 			&cli.BoolFlag{Name: "referrers", Category: groupInput, Usage: "copy signatures and other referrers along with images from elsewhere"},
 		}, indexFlags(), checkFlags(), signFlags(), outputFlags()),
 		Action: c.run(0, -1, c.create),
@@ -33,12 +33,12 @@ digest files, buildx's metadata, empty files named by the digest. Sources may be
 
 func indexFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "type", Value: "auto", Category: groupIndex, Usage: "oci, docker, or auto: docker where all images are"},
-		&cli.StringSliceFlag{Name: "annotation", Category: groupIndex, Usage: "annotate: [index:]KEY=VALUE or manifest-descriptor[PLATFORM]:KEY=VALUE (repeatable)"},
+		&cli.StringFlag{Name: "type", Value: "auto", Category: groupIndex, Usage: "`auto|oci|docker`: oci, docker, or auto: docker where all images are"},
+		&cli.StringSliceFlag{Name: "annotation", Category: groupIndex, Usage: "`KEY=VALUE`: annotate: [index:]KEY=VALUE or manifest-descriptor[PLATFORM]:KEY=VALUE (repeatable)"},
 		&cli.BoolFlag{Name: "no-label-annotations", Category: groupIndex, Usage: "do not annotate the index with the images' revision, version and source labels"},
 		&cli.BoolFlag{Name: "keep-order", Category: groupIndex, Usage: "keep the order of the sources; otherwise the same images give the same index, in whatever order they come"},
-		&cli.StringFlag{Name: "artifact-type", Category: groupIndex, Usage: "the index's artifactType"},
-		&cli.StringFlag{Name: "subject", Category: groupIndex, Usage: "REFERENCE of the manifest that the index is about"},
+		&cli.StringFlag{Name: "artifact-type", Category: groupIndex, Usage: "`TYPE`: the index's artifactType"},
+		&cli.StringFlag{Name: "subject", Category: groupIndex, Usage: "`REF`: REFERENCE of the manifest that the index is about"},
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 func editFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "target", Aliases: []string{"tag", "t"}, Category: groupOutput, Usage: "REPOSITORY[:TAG] to push the new index to (default: the tag that was given; repeatable)"},
+		&cli.StringSliceFlag{Name: "target", Aliases: []string{"tag", "t"}, Category: groupOutput, Usage: "`REF`: REPOSITORY[:TAG] to push the new index to (default: the tag that was given; repeatable)"},
 	}
 }
 
@@ -22,8 +22,8 @@ func (c *command) addCommand() *cli.Command {
 		Name: "add", Usage: "add images to an index", ArgsUsage: "REFERENCE and SOURCE…", OnUsageError: c.usage,
 		Flags: flags(editFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "replace", Category: groupInput, Usage: "put images in the place of those for the same platform"},
-			&cli.StringSliceFlag{Name: "platform", Category: groupInput, Usage: "of sources that are indexes, take these platforms (repeatable)"},
-			&cli.StringFlag{Name: "attestations", Value: "keep", Category: groupInput, Usage: "of sources that are indexes: keep, drop, or referrers"},
+			&cli.StringSliceFlag{Name: "platform", Category: groupInput, Usage: "`PLATFORMS`: of sources that are indexes, take these platforms (repeatable)"},
+			&cli.StringFlag{Name: "attestations", Value: "keep", Category: groupInput, Usage: "`keep|drop|referrers`: of sources that are indexes: keep, drop, or referrers"},
 			&cli.BoolFlag{Name: "referrers", Category: groupInput, Usage: "copy signatures and other referrers along with images from elsewhere"},
 		}, checkFlags(), signFlags(), outputFlags()),
 		Action: c.run(2, -1, func(x *cli.Context) error {
@@ -58,8 +58,8 @@ func (c *command) annotateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "annotate", Usage: "change an index's annotations", ArgsUsage: "one REFERENCE", OnUsageError: c.usage,
 		Flags: flags(editFlags(), []cli.Flag{
-			&cli.StringSliceFlag{Name: "annotation", Category: groupIndex, Usage: "set: [index:]KEY=VALUE or manifest-descriptor[PLATFORM]:KEY=VALUE (repeatable)"},
-			&cli.StringSliceFlag{Name: "remove-annotation", Category: groupIndex, Usage: "remove the index's annotation KEY (repeatable)"},
+			&cli.StringSliceFlag{Name: "annotation", Category: groupIndex, Usage: "`KEY=VALUE`: set: [index:]KEY=VALUE or manifest-descriptor[PLATFORM]:KEY=VALUE (repeatable)"},
+			&cli.StringSliceFlag{Name: "remove-annotation", Category: groupIndex, Usage: "`KEY`: remove the index's annotation KEY (repeatable)"},
 		}, checkFlags(), signFlags(), outputFlags()),
 		Action: c.run(1, 1, func(x *cli.Context) error {
 			return c.edit(x, func(p *parser, r *merge.Request) {

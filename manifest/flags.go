@@ -45,7 +45,7 @@ func registryFlags() []settings.Flag {
 // checkFlags relax the checks that stand before every push of an index.
 func checkFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "expect-platforms", Category: groupChecks, Usage: "these platforms must be there, and no others: OS/ARCH[/VARIANT],… (repeatable)"},
+		&cli.StringSliceFlag{Name: "expect-platforms", Category: groupChecks, Usage: "`PLATFORMS`: these platforms must be there, and no others: OS/ARCH[/VARIANT],… (repeatable)"},
 		&cli.BoolFlag{Name: "allow-extra-platforms", Category: groupChecks, Usage: "take platforms that are not expected"},
 		&cli.BoolFlag{Name: "allow-duplicate-platforms", Category: groupChecks, Usage: "take several images for one platform"},
 		&cli.BoolFlag{Name: "allow-other-platform", Category: groupChecks, Usage: "take an image whose config names another platform than declared"},
@@ -53,16 +53,16 @@ func checkFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "allow-mixed-types", Category: groupChecks, Usage: "take OCI and Docker media types in one index"},
 		&cli.BoolFlag{Name: "convert", Category: groupChecks, Usage: "call images of the other media types by the index's types; their digests change"},
 		&cli.BoolFlag{Name: "ignore-missing", Category: groupChecks, Usage: "leave out images that the registry says it does not have (404, and nothing else)"},
-		&cli.StringSliceFlag{Name: "if-tag-digest", Category: groupChecks, Usage: "move the tag only if it names this now: [TAG=]DIGEST, or none (repeatable)"},
+		&cli.StringSliceFlag{Name: "if-tag-digest", Category: groupChecks, Usage: "`[TAG=]DIGEST`: move the tag only if it names this now: [TAG=]DIGEST, or none (repeatable)"},
 	}
 }
 
 func outputFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Category: groupOutput, Usage: "check everything, write nothing"},
-		&cli.StringFlag{Name: "digest-file", Category: groupOutput, Usage: "write the digest to this file"},
-		&cli.StringFlag{Name: "image-name-with-digest-file", Category: groupOutput, Usage: "write REPOSITORY@DIGEST lines to this file"},
-		&cli.StringFlag{Name: "metadata-file", Category: groupOutput, Usage: "write what was pushed as JSON, with buildx's keys, to this file"},
+		&cli.StringFlag{Name: "digest-file", Category: groupOutput, Usage: "`FILE`: write the digest to this file"},
+		&cli.StringFlag{Name: "image-name-with-digest-file", Category: groupOutput, Usage: "`FILE`: write REPOSITORY@DIGEST lines to this file"},
+		&cli.StringFlag{Name: "metadata-file", Category: groupOutput, Usage: "`FILE`: write what was pushed as JSON, with buildx's keys, to this file"},
 	}
 }
 

@@ -20,7 +20,7 @@ func (c *command) inspectCommand() *cli.Command {
 		Name: "inspect", Usage: "show an index or an image", ArgsUsage: "one REFERENCE", OnUsageError: c.usage,
 		Flags: flags([]cli.Flag{
 			&cli.BoolFlag{Name: "raw", Usage: "the bytes that the registry has"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "table, json, or lines: PLATFORM DIGEST, one per image"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "`table|json|lines`: table, json, or lines: PLATFORM DIGEST, one per image"},
 		}),
 		Action: c.run(1, 1, c.inspect),
 	}

@@ -13,7 +13,7 @@ import (
 
 // printVersion says which build this is, and whose keys it can use.
 func (c *command) printVersion(x *cli.Context) error {
-	schemes := append([]string{"env://", "k8s://"}, cosign.KeyServices()...)
+	schemes := append([]string{"env://", "gitlab://", "k8s://"}, cosign.KeyServices()...)
 	if x.Bool("json") {
 		return json.NewEncoder(c.stdout).Encode(struct {
 			version.Info

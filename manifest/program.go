@@ -26,7 +26,7 @@ stdout carries the result only, one REPOSITORY@DIGEST per repository; all else g
 func (c *command) commands() []*cli.Command {
 	return []*cli.Command{
 		c.createCommand(), c.pushCommand(), c.inspectCommand(),
-		c.signCommand(), c.verifyCommand(), c.attestCommand(), c.verifyAttestationCommand(), c.generateCommand(), c.importCommand(),
+		c.signCommand(), c.verifyCommand(), c.attestCommand(), c.verifyAttestationCommand(), c.generateCommand(), c.importCommand(), c.trustedRootCommand(),
 		c.addCommand(), c.removeCommand(), c.annotateCommand(), c.copyCommand(),
 	}
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -15,7 +17,7 @@ import (
 
 // pushCommand is manifest-tool's.
 func (c *command) pushCommand() *cli.Command {
-	kind := &cli.StringFlag{Name: "type", Value: "auto", Category: groupIndex, Usage: "oci, docker, or auto: docker where all images are"}
+	kind := &cli.StringFlag{Name: "type", Value: "auto", Category: groupIndex, Usage: "`auto|oci|docker`: oci, docker, or auto: docker where all images are"}
 	return &cli.Command{
 		Name: "push", Usage: "make an index and push it, as manifest-tool does", OnUsageError: c.usage,
 		Subcommands: []*cli.Command{{
@@ -26,11 +28,11 @@ func (c *command) pushCommand() *cli.Command {
 			Name: "from-args", Usage: "of arguments", ArgsUsage: "flags only", OnUsageError: c.usage,
 			Flags: flags([]cli.Flag{
 				kind,
-				&cli.StringSliceFlag{Name: "platforms", Category: groupInput, Usage: "OS/ARCH[/VARIANT],… (repeatable)"},
-				&cli.StringFlag{Name: "template", Category: groupInput, Usage: "the images' name, in which the first OS, ARCH and VARIANT stand for the platform's"},
-				&cli.StringFlag{Name: "target", Category: groupOutput, Usage: "where to push the index"},
-				&cli.StringSliceFlag{Name: "tags", Category: groupOutput, Usage: "more tags for it, separated by commas (repeatable)"},
-				&cli.StringSliceFlag{Name: "annotations", Category: groupIndex, Usage: "KEY=VALUE of the index (repeatable; separated by commas where what follows is one, too)"},
+				&cli.StringSliceFlag{Name: "platforms", Category: groupInput, Usage: "`PLATFORMS`: OS/ARCH[/VARIANT],… (repeatable)"},
+				&cli.StringFlag{Name: "template", Category: groupInput, Usage: "`NAME`: the images' name, in which the first OS, ARCH and VARIANT stand for the platform's"},
+				&cli.StringFlag{Name: "target", Category: groupOutput, Usage: "`REF`: where to push the index"},
+				&cli.StringSliceFlag{Name: "tags", Category: groupOutput, Usage: "`TAGS`: more tags for it, separated by commas (repeatable)"},
+				&cli.StringSliceFlag{Name: "annotations", Category: groupIndex, Usage: "`KEY=VALUE`: KEY=VALUE of the index (repeatable; separated by commas where what follows is one, too)"},
 			}, checkFlags(), signFlags(), outputFlags()),
 			Action: c.run(0, 0, c.pushFromArgs),
 		}},
@@ -52,12 +54,23 @@ func (c *command) pushFromSpec(x *cli.Context) error {
 
 // readFile reads a file, or stdin for "-".
 func (c *command) readFile(name string) ([]byte, error) {
-	if name == "-" {
-		s, err := c.line("-")
-		return []byte(s), err
+	if name != "-" {
+		return os.ReadFile(name)
 	}
-	return os.ReadFile(name)
+	b, err := io.ReadAll(io.LimitReader(c.stdin, mostStdin+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read stdin: %w", err)
+	case len(b) == 0:
+		return nil, errors.New("-: stdin is empty")
+	case len(b) > mostStdin:
+		return nil, fmt.Errorf("-: stdin is longer than %d MiB; give a file", mostStdin>>20)
+	}
+	return b, nil
 }
+
+// mostStdin is how much is read there.
+const mostStdin = 64 << 20
 
 func (c *command) pushFromArgs(x *cli.Context) error {
 	for _, flag := range []string{"platforms", "template", "target"} {

@@ -13,14 +13,14 @@ import (
 // services that vouch for signatures. Without them nobody is asked.
 func serviceFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "fulcio-url", EnvVars: []string{"STRAKE_FULCIO_URL"}, Category: groupSign, Usage: "without a key: the Fulcio that certifies whom the CI system's identity token names (https://fulcio.sigstore.dev is the public one)"},
-		&cli.StringFlag{Name: "rekor-url", EnvVars: []string{"STRAKE_REKOR_URL"}, Category: groupSign, Usage: "the Rekor to log signatures in (https://rekor.sigstore.dev is the public one, which shows everybody what is signed)"},
-		&cli.StringSliceFlag{Name: "timestamp-server-url", EnvVars: []string{"STRAKE_TIMESTAMP_SERVER_URL"}, Category: groupSign, Usage: "an RFC 3161 service to timestamp signatures, with its path (repeatable)"},
-		&cli.StringFlag{Name: "signing-config", EnvVars: []string{"STRAKE_SIGNING_CONFIG"}, Category: groupSign, Usage: "choose the services by this signing_config.json instead"},
-		&cli.StringFlag{Name: "trusted-root", EnvVars: []string{"STRAKE_TRUSTED_ROOT"}, Category: groupSign, Usage: "verify by this trusted_root.json before anything is written; without a key this is also how signatures of the same identity are known, and not made again"},
-		&cli.StringFlag{Name: "identity-token", Category: groupSign, Usage: "the identity token, or better a file that holds it (default: as the CI system gives it)"},
-		&cli.StringFlag{Name: "oidc-provider", Category: groupSign, Usage: "look for the token here only: envvar (SIGSTORE_ID_TOKEN), github-actions, buildkite-agent or filesystem"},
-		&cli.StringFlag{Name: "oidc-client-id", Value: "sigstore", Category: groupSign, Usage: "whom the token is for, as the Fulcio calls itself"},
+		&cli.StringFlag{Name: "fulcio-url", EnvVars: []string{"STRAKE_FULCIO_URL"}, Category: groupSign, Usage: "`URL`: without a key: the Fulcio that certifies whom the CI system's identity token names (https://fulcio.sigstore.dev is the public one)"},
+		&cli.StringFlag{Name: "rekor-url", EnvVars: []string{"STRAKE_REKOR_URL"}, Category: groupSign, Usage: "`URL`: the Rekor to log signatures in (https://rekor.sigstore.dev is the public one, which shows everybody what is signed)"},
+		&cli.StringSliceFlag{Name: "timestamp-server-url", EnvVars: []string{"STRAKE_TIMESTAMP_SERVER_URL"}, Category: groupSign, Usage: "`URL`: an RFC 3161 service to timestamp signatures, with its path (repeatable)"},
+		&cli.StringFlag{Name: "signing-config", EnvVars: []string{"STRAKE_SIGNING_CONFIG"}, Category: groupSign, Usage: "`FILE`: choose the services by this signing_config.json instead"},
+		&cli.StringFlag{Name: "trusted-root", EnvVars: []string{"STRAKE_TRUSTED_ROOT"}, Category: groupSign, Usage: "`FILE`: verify by this trusted_root.json before anything is written; without a key this is also how signatures of the same identity are known, and not made again"},
+		&cli.StringFlag{Name: "identity-token", Category: groupSign, Usage: "`TOKEN|FILE`: the identity token, or better a file that holds it (default: as the CI system gives it)"},
+		&cli.StringFlag{Name: "oidc-provider", Category: groupSign, Usage: "`PROVIDER`: look for the token here only: envvar (SIGSTORE_ID_TOKEN), github-actions, buildkite-agent or filesystem"},
+		&cli.StringFlag{Name: "oidc-client-id", Value: "sigstore", Category: groupSign, Usage: "`NAME`: whom the token is for, as the Fulcio calls itself"},
 	}
 }
 
@@ -91,7 +91,7 @@ func (c *command) vouching(x *cli.Context, s *cosign.Signer) error {
 func workflowFlags() []cli.Flag {
 	var all []cli.Flag
 	for _, part := range []string{"trigger", "sha", "name", "repository", "ref"} {
-		all = append(all, &cli.StringFlag{Name: "certificate-github-workflow-" + part, Category: groupSign, Usage: "without a key: the " + part + " of the workflow on GitHub, as the certificate has it"})
+		all = append(all, &cli.StringFlag{Name: "certificate-github-workflow-" + part, Category: groupSign, Usage: "`TEXT`: without a key: the " + part + " of the workflow on GitHub, as the certificate has it"})
 	}
 	return all
 }

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/urfave/cli/v2"
 
 	"github.com/strake-build/strake/manifest/internal/cosign"
+	"github.com/strake-build/strake/shared/merge"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -20,12 +23,9 @@ func (c *command) signCommand() *cli.Command {
 		}),
 		Action: c.run(1, -1, func(x *cli.Context) error {
 			return c.signAll(x, "annotations", func(s *cosign.Signer, doc *registry.Document) error {
-				for _, d := range below(doc, x.Bool("recursive")) {
-					if err := s.Sign(x.Context, doc.Repository, d); err != nil {
-						return err
-					}
-				}
-				return nil
+				return merge.Each(x.Context, below(doc, x.Bool("recursive")), func(ctx context.Context, d v1.Descriptor) error {
+					return s.Sign(ctx, doc.Repository, d)
+				})
 			})
 		}),
 	}
@@ -35,8 +35,8 @@ func (c *command) attestCommand() *cli.Command {
 	return &cli.Command{
 		Name: "attest", Usage: "sign a statement about images and indexes", ArgsUsage: "REFERENCE…", OnUsageError: c.usage,
 		Flags: flags(keyFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "predicate", Category: groupSign, Usage: "the file with the predicate, JSON, or with a statement, as executor --attestation-to dir=DIR writes it; - for stdin"},
-			&cli.StringFlag{Name: "type", Value: "custom", Category: groupSign, Usage: "its type: a URI, or cosign's short name (slsaprovenance1, spdxjson, cyclonedx, …)"},
+			&cli.StringFlag{Name: "predicate", Category: groupSign, Usage: "`FILE`: the file with the predicate, JSON, or with a statement, as executor --attestation-to dir=DIR writes it; - for stdin"},
+			&cli.StringFlag{Name: "type", Value: "custom", Category: groupSign, Usage: "`TYPE`: its type: a URI, or cosign's short name (slsaprovenance1, spdxjson, cyclonedx, …)"},
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Category: groupSign, Usage: "attest the images of an index, too"},
 		}),
 		Action: c.run(1, -1, c.attest),
@@ -70,15 +70,12 @@ func (c *command) attest(x *cli.Context) error {
 		return usageError("--predicate %s: %w", file, err)
 	}
 	return c.signAll(x, "", func(s *cosign.Signer, doc *registry.Document) error {
-		for _, d := range below(doc, x.Bool("recursive")) {
+		return merge.Each(x.Context, below(doc, x.Bool("recursive")), func(ctx context.Context, d v1.Descriptor) error {
 			if err := st.about(d.Digest); err != nil {
 				return usageError("--predicate %s: %w", file, err)
 			}
-			if err := s.Attest(x.Context, doc.Repository, d, kind, predicate); err != nil {
-				return err
-			}
-		}
-		return nil
+			return s.Attest(ctx, doc.Repository, d, kind, predicate)
+		})
 	})
 }
 
@@ -111,8 +108,8 @@ func (c *command) verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "verify the signatures of images and indexes, without asking anybody but the registry", ArgsUsage: "REFERENCE…", OnUsageError: c.usage,
 		Flags: flags(policyFlags(), []cli.Flag{
-			&cli.StringSliceFlag{Name: "annotations", Aliases: []string{"a"}, Category: groupSign, Usage: "KEY=VALUE that must be signed along (repeatable)"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "json", Category: groupOutput, Usage: "json: what was signed; text: REPOSITORY@DIGEST"},
+			&cli.StringSliceFlag{Name: "annotations", Aliases: []string{"a"}, Category: groupSign, Usage: "`KEY=VALUE`: KEY=VALUE that must be signed along (repeatable)"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "json", Category: groupOutput, Usage: "`json|text`: json: what was signed; text: REPOSITORY@DIGEST"},
 		}),
 		Action: c.run(1, -1, func(x *cli.Context) error {
 			annotations, err := pairs(x, "annotations")
@@ -130,9 +127,9 @@ func (c *command) verifyAttestationCommand() *cli.Command {
 	return &cli.Command{
 		Name: "verify-attestation", Usage: "verify statements about images and indexes", ArgsUsage: "REFERENCE…", OnUsageError: c.usage,
 		Flags: flags(policyFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "type", Value: "custom", Category: groupSign, Usage: "the type of the predicate: a URI, or cosign's short name"},
-			&cli.StringSliceFlag{Name: "condition", Category: groupSign, Usage: "what the statement must say: PATH, or PATH ==|!=|=~ VALUE, such as '$.predicate.buildType == https://…' (repeatable)"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "json", Category: groupOutput, Usage: "json: the statements; text: REPOSITORY@DIGEST"},
+			&cli.StringFlag{Name: "type", Value: "custom", Category: groupSign, Usage: "`TYPE`: the type of the predicate: a URI, or cosign's short name"},
+			&cli.StringSliceFlag{Name: "condition", Category: groupSign, Usage: "`CONDITION`: what the statement must say: PATH, or PATH ==|!=|=~ VALUE, such as '$.predicate.buildType == https://…' (repeatable)"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "json", Category: groupOutput, Usage: "`json|text`: json: the statements; text: REPOSITORY@DIGEST"},
 		}),
 		Action: c.run(1, -1, func(x *cli.Context) error {
 			kind, err := cosign.PredicateType(x.String("type"))
@@ -165,13 +162,17 @@ func (c *command) verifyAll(x *cli.Context, annotations map[string]string, verif
 		return err
 	}
 	policy.Annotations = annotations
+	given, err := c.bundles(x)
+	if err != nil {
+		return err
+	}
 	refs := x.Args().Slice()
 	client, err := c.client(x, refs...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	v := &cosign.Verifier{Registry: client, Policy: policy}
+	v := &cosign.Verifier{Registry: client, Policy: policy, Given: given}
 	payloads := []json.RawMessage{}
 	var names []string
 	for _, ref := range refs {
@@ -216,7 +217,7 @@ func (c *command) generateCommand() *cli.Command {
 func (c *command) importCommand() *cli.Command {
 	return &cli.Command{
 		Name: "import-key-pair", Usage: "encrypt a private key that is in the clear (PKCS #8, PKCS #1, SEC 1)", ArgsUsage: "flags only", OnUsageError: c.usage,
-		Flags: flags([]cli.Flag{prefixFlag(), &cli.StringFlag{Name: "key", Usage: "the file with the private key, PEM"}}),
+		Flags: flags([]cli.Flag{prefixFlag(), &cli.StringFlag{Name: "key", Usage: "`KEY`: the file with the private key, PEM"}}),
 		Action: c.run(0, 0, func(x *cli.Context) error {
 			if x.String("key") == "" {
 				return usageError("--key: none given")
@@ -227,7 +228,7 @@ func (c *command) importCommand() *cli.Command {
 }
 
 func prefixFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output-key-prefix", Value: "cosign", Category: groupOutput, Usage: "write PREFIX.key and PREFIX.pub"}
+	return &cli.StringFlag{Name: "output-key-prefix", Value: "cosign", Category: groupOutput, Usage: "`PREFIX`: write PREFIX.key and PREFIX.pub"}
 }
 
 // writePair never writes over a key.

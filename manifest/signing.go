@@ -20,15 +20,15 @@ import (
 // keyFlags are those of everything that signs.
 func keyFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the private key: a file, env://NAME, or a service's address; its password is in COSIGN_PASSWORD, or asked for"},
-		&cli.StringFlag{Name: "signature-format", Value: "both", EnvVars: []string{"STRAKE_SIGNATURE_FORMAT"}, Category: groupSign, Usage: "legacy (cosign 1 and 2), bundle (cosign 3), or both"},
+		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "`KEY`: the private key: a file, env://NAME, k8s://NAMESPACE/SECRET, gitlab://PROJECT, or a service's address; its password is in COSIGN_PASSWORD, or asked for"},
+		&cli.StringFlag{Name: "signature-format", Value: "both", EnvVars: []string{"STRAKE_SIGNATURE_FORMAT"}, Category: groupSign, Usage: "`legacy|bundle|both`: legacy (cosign 1 and 2), bundle (cosign 3), or both"},
 	}, serviceFlags()...)
 }
 
 func signatureFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "annotations", Aliases: []string{"a"}, Category: groupSign, Usage: "KEY=VALUE to be signed along (repeatable)"},
-		&cli.StringFlag{Name: "sign-container-identity", Category: groupSign, Usage: "the docker-reference in legacy signatures (default: the repository)"},
+		&cli.StringSliceFlag{Name: "annotations", Aliases: []string{"a"}, Category: groupSign, Usage: "`KEY=VALUE`: KEY=VALUE to be signed along (repeatable)"},
+		&cli.StringFlag{Name: "sign-container-identity", Category: groupSign, Usage: "`NAME`: the docker-reference in legacy signatures (default: the repository)"},
 	}
 }
 
@@ -37,8 +37,8 @@ func signFlags() []cli.Flag {
 	return append(keyFlags(),
 		&cli.BoolFlag{Name: "sign", Category: groupSign, Usage: "sign the index and its images, with --key or --fulcio-url, before a tag moves"},
 		&cli.BoolFlag{Name: "sign-index-only", Category: groupSign, Usage: "sign the index and not its images"},
-		&cli.StringSliceFlag{Name: "sign-annotation", Category: groupSign, Usage: "KEY=VALUE to be signed along (repeatable)"},
-		&cli.StringFlag{Name: "require-signed", Category: groupChecks, Usage: "take only images that this public KEY has signed"},
+		&cli.StringSliceFlag{Name: "sign-annotation", Category: groupSign, Usage: "`KEY=VALUE`: KEY=VALUE to be signed along (repeatable)"},
+		&cli.StringFlag{Name: "require-signed", Category: groupChecks, Usage: "`KEY`: take only images that this public KEY has signed"},
 	)
 }
 
@@ -148,17 +148,18 @@ func (c *command) prompt(f *os.File, text string) ([]byte, error) {
 // policyFlags are cosign verify's.
 func policyFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "the public key: a file, env://NAME, or a service's address"},
-		&cli.StringFlag{Name: "trusted-root", Category: groupSign, Usage: "without a key: the trusted_root.json with the authorities and logs to trust"},
-		&cli.StringFlag{Name: "certificate-identity", Category: groupSign, Usage: "without a key: the identity in the certificate"},
-		&cli.StringFlag{Name: "certificate-identity-regexp", Category: groupSign, Usage: "or a regular expression for it"},
-		&cli.StringFlag{Name: "certificate-oidc-issuer", Category: groupSign, Usage: "without a key: who issued the identity"},
-		&cli.StringFlag{Name: "certificate-oidc-issuer-regexp", Category: groupSign, Usage: "or a regular expression for it"},
-		&cli.StringFlag{Name: "signature-format", Value: "both", Category: groupSign, Usage: "look for legacy, bundle, or both, of which either will do"},
+		&cli.StringFlag{Name: "key", Category: groupSign, Usage: "`KEY`: the public key: a file, env://NAME, k8s://NAMESPACE/SECRET, gitlab://PROJECT, or a service's address"},
+		&cli.StringFlag{Name: "trusted-root", Category: groupSign, Usage: "`FILE`: without a key: the trusted_root.json with the authorities and logs to trust"},
+		&cli.StringFlag{Name: "certificate-identity", Category: groupSign, Usage: "`NAME`: without a key: the identity in the certificate"},
+		&cli.StringFlag{Name: "certificate-identity-regexp", Category: groupSign, Usage: "`REGEXP`: or a regular expression for it"},
+		&cli.StringFlag{Name: "certificate-oidc-issuer", Category: groupSign, Usage: "`URL`: without a key: who issued the identity"},
+		&cli.StringFlag{Name: "certificate-oidc-issuer-regexp", Category: groupSign, Usage: "`REGEXP`: or a regular expression for it"},
+		&cli.StringFlag{Name: "signature-format", Value: "both", Category: groupSign, Usage: "`legacy|bundle|both`: look for legacy, bundle, or both, of which either will do"},
 		&cli.BoolFlag{Name: "insecure-ignore-tlog", Category: groupSign, Usage: "do without an entry in a transparency log; with a key there is none to be checked unless --trusted-root names a log"},
 		&cli.BoolFlag{Name: "insecure-ignore-sct", Category: groupSign, Usage: "do without the certificate's own entry in a log"},
 		&cli.BoolFlag{Name: "use-signed-timestamps", Category: groupSign, Usage: "want a signed timestamp"},
 		&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Category: groupSign, Usage: "verify the images of an index, too"},
+		&cli.StringSliceFlag{Name: "bundle", Category: groupSign, Usage: "`FILE`: look at the Sigstore bundles in this file (- for stdin), and not at what the registry has beside the image (repeatable)"},
 	}, workflowFlags()...)
 }
 
@@ -199,6 +200,22 @@ func (c *command) policy(x *cli.Context) (cosign.Policy, error) {
 		return p, usageError("--certificate-oidc-issuer or --certificate-oidc-issuer-regexp: whose word is it who signed?")
 	}
 	return p, nil
+}
+
+// bundles reads those of the flags; nil for those of the registry.
+func (c *command) bundles(x *cli.Context) (all cosign.Given, err error) {
+	for _, file := range list(x, "bundle") {
+		b, err := c.readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		some, err := cosign.ReadBundles(file, b)
+		if err != nil {
+			return nil, usageError("--bundle %s: %w", file, err)
+		}
+		all = append(all, some...)
+	}
+	return all, nil
 }
 
 // below are a document and, if it is an index and all is set, its images: what

@@ -8,12 +8,12 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/strake-build/strake/manifest/internal/cosign"
+	"github.com/strake-build/strake/shared/attest"
 )
 
 // statement is one that nobody signed yet: a predicate that says already what it
 // is about.
-type statement struct{ cosign.Statement }
+type statement struct{ attest.Statement }
 
 // statementOf reads a statement; nil where it is a predicate alone.
 func statementOf(raw []byte) (*statement, error) {
@@ -43,7 +43,7 @@ func (s *statement) ofType(kind string) error {
 
 // about holds a statement to the manifest that it is put beside.
 func (s *statement) about(d v1.Hash) error {
-	if s == nil || slices.ContainsFunc(s.Subject, func(x cosign.Subject) bool { return x.Digest[d.Algorithm] == d.Hex }) {
+	if s == nil || slices.ContainsFunc(s.Subject, func(x attest.Resource) bool { return x.Digest[d.Algorithm] == d.Hex }) {
 		return nil
 	}
 	return fmt.Errorf("it is a statement about another image than %s", d)

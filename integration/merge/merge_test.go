@@ -8,7 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/strake-build/strake/integration/testkit"
 )
 
 // program is a peer; a test that needs one that is not there is skipped, and says how to get it.
@@ -30,8 +35,8 @@ func program(t *testing.T, name string) string {
 	return p
 }
 
-// bed is a directory with the manifest command and a registry: Debian's, of
-// distribution v2, which has no referrers API.
+// bed is a directory with the manifest command and a registry: Debian's unless
+// said otherwise, of distribution v2, which has no referrers API.
 type bed struct {
 	*testing.T
 	dir, manifest, registry string
@@ -39,13 +44,18 @@ type bed struct {
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
+	return newBedOn(t, program(t, "docker-registry"))
+}
+
+func newBedOn(t *testing.T, registry string) *bed {
+	t.Helper()
 	b := &bed{T: t, dir: t.TempDir()}
 	if err := os.WriteFile(filepath.Join(b.dir, "config.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.manifest = filepath.Join(b.dir, "manifest")
 	b.run("go", "build", "-o", b.manifest, "github.com/strake-build/strake/manifest")
-	b.registry = b.serve(program(t, "docker-registry"))
+	b.registry = b.serve(registry)
 	return b
 }
 
@@ -150,6 +160,86 @@ func (b *bed) index(args ...string) string {
 	b.run(b.manifest, "generate-key-pair")
 	all := append([]string{"create", "-t", b.registry + "/app:1", b.registry + "/app:amd64", b.registry + "/app:arm64"}, args...)
 	return strings.TrimSpace(b.run(b.manifest, all...))
+}
+
+// TestDistributions makes, signs, attests and verifies on both versions of distribution, with several who sign at once.
+func TestDistributions(t *testing.T) {
+	v3, err := testkit.Script(t.Context(), "distribution", "install")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, bin := range map[string]string{"v2": program(t, "docker-registry"), "v3": v3} {
+		t.Run(version, func(t *testing.T) {
+			b := newBedOn(t, bin)
+			const signers = 3
+			var keys []string
+			for i := range signers {
+				keys = append(keys, fmt.Sprint("key", i))
+				b.run(b.manifest, "generate-key-pair", "--output-key-prefix", keys[i])
+			}
+			ref := b.index("--sign", "--key", keys[0]+".key", "--expect-platforms", "linux/amd64,linux/arm64")
+			if err := os.WriteFile(filepath.Join(b.dir, "p.json"), []byte(`{"n": 1}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			failures := make([]string, signers)
+			for i, k := range keys {
+				wg.Go(func() {
+					for _, args := range [][]string{{"sign"}, {"attest", "-r", "--type", "https://example.com/x", "--predicate", "p.json"}} {
+						if _, errs, code := b.command(b.manifest, append(append(args, "--key", k+".key"), ref)...); code != 0 {
+							failures[i] += errs
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if all := strings.Join(failures, ""); all != "" {
+				t.Fatal(all)
+			}
+			for _, k := range keys {
+				for _, format := range []string{"legacy", "bundle"} {
+					for _, args := range [][]string{{"verify"}, {"verify-attestation", "--type", "https://example.com/x", "--condition", "$.predicate.n == 1"}} {
+						b.run(b.manifest, append(args, "-r", "--key", k+".pub", "--signature-format", format, "-o", "text", b.registry+"/app:1")...)
+					}
+				}
+			}
+			// The same again writes nothing.
+			if _, errs, code := b.command(b.manifest, "sign", "--key", keys[0]+".key", ref); code != 0 || strings.Count(errs, "signed already") != 6 {
+				t.Errorf("signed again: exit code %d\n%s", code, errs)
+			}
+		})
+	}
+}
+
+// TestPodmanMakes: an index that podman makes of the same images names them as ours does.
+func TestPodmanMakes(t *testing.T) {
+	podman := program(t, "podman")
+	b := newBed(t)
+	ours := b.run(b.manifest, "inspect", "--raw", b.index())
+	storage := []string{"--root", b.dir + "/podman", "--runroot", b.dir + "/podman-run", "--storage-driver", "vfs"}
+	b.run(podman, append(storage, "manifest", "create", "localhost/app:1")...)
+	for _, arch := range []string{"amd64", "arm64"} {
+		b.run(podman, append(storage, "manifest", "add", "--tls-verify=false", "localhost/app:1", "docker://"+b.registry+"/app:"+arch)...)
+	}
+	b.run(podman, append(storage, "manifest", "push", "--tls-verify=false", "--format", "oci", "localhost/app:1", "docker://"+b.registry+"/app:podman")...)
+	theirs := b.run(b.manifest, "inspect", "--raw", b.registry+"/app:podman")
+	if a, c := entries(t, ours), entries(t, theirs); !reflect.DeepEqual(a, c) {
+		t.Errorf("ours has\n%+v\nand podman's\n%+v", a, c)
+	}
+}
+
+// entries are what an index says of its images, in the order of their digests.
+func entries(t *testing.T, raw string) []v1.Descriptor {
+	t.Helper()
+	m, err := v1.ParseIndexManifest(strings.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.MediaType != types.OCIImageIndex {
+		t.Errorf("it is a %s", m.MediaType)
+	}
+	slices.SortFunc(m.Manifests, func(a, b v1.Descriptor) int { return strings.Compare(a.Digest.Hex, b.Digest.Hex) })
+	return m.Manifests
 }
 
 // TestOtherReaders: skopeo and podman take from the index what is for a platform.

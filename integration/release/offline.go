@@ -24,16 +24,21 @@ type inside struct {
 }
 
 // Main is the first thing that a program must call that runs pipelines: it is started once more, in a network namespace
-// that has the loopback interface only.
+// that has the loopback interface only, and in others where programs of another platform run.
 func Main() {
-	text := os.Getenv(insideEnv)
-	if text == "" {
+	var err error
+	if text := os.Getenv(emulateEnv); text != "" {
+		var e emulated
+		if err = json.Unmarshal([]byte(text), &e); err == nil {
+			err = e.become()
+		}
+	} else if text := os.Getenv(insideEnv); text != "" {
+		var in inside
+		if err = json.Unmarshal([]byte(text), &in); err == nil {
+			err = in.carryOut(context.Background())
+		}
+	} else {
 		return
-	}
-	var in inside
-	err := json.Unmarshal([]byte(text), &in)
-	if err == nil {
-		err = in.carryOut(context.Background())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/strake-build/strake/integration/loopback"
@@ -68,17 +67,35 @@ func (p *Pipeline) build(ctx context.Context, arch string) error {
 		return err
 	}
 	dockerfile := "FROM scratch\nCOPY hello /hello\n"
-	if Emulated(arch) {
-		dockerfile += "RUN [\"/hello\"]\n"
+	how, err := Emulation(arch)
+	switch {
+	case err == nil:
+		dockerfile += "RUN [\"/hello\", \"" + BuiltOn + "\"]\n"
+	case !errors.Is(err, ErrNoEmulation):
+		return err
+	case !p.Quiet:
+		fmt.Printf("(%v: nothing is run for %s)\n", err, arch)
 	}
 	dockerfile += "LABEL org.opencontainers.image.revision=0123abc\nENTRYPOINT [\"/hello\"]\n"
 	if err := os.WriteFile(filepath.Join(context, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
 		return err
 	}
-	_, err := p.run(ctx, p.Executor, "--context", context, "--kaniko-dir", p.path("state-"+arch), "--platform", "linux/"+arch,
-		"--destination", p.repository()+":1.0-"+arch, "--image-name-with-digest-file", p.path("digests", arch), "--verbosity", "error")
+	args := []string{
+		"--context", context, "--kaniko-dir", p.path("state-" + arch), "--platform", "linux/" + arch,
+		"--destination", p.repository() + ":1.0-" + arch, "--image-name-with-digest-file", p.path("digests", arch), "--verbosity", "error",
+	}
+	cmd := exec.CommandContext(ctx, p.Executor, args...)
+	if how == inOwnNamespace {
+		if cmd, err = inNamespace(ctx, emulated{arch, append([]string{p.Executor}, args...)}); err != nil {
+			return err
+		}
+	}
+	_, err = p.carry(cmd, p.Executor, args)
 	return err
 }
+
+// BuiltOn is the file in which an image says what it was built on, where something could be run for it.
+const BuiltOn = "/built-on"
 
 func (p *Pipeline) compile(ctx context.Context, arch, out string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, p.path("hello", "main.go"))
@@ -87,13 +104,6 @@ func (p *Pipeline) compile(ctx context.Context, arch, out string) error {
 		return fmt.Errorf("compile for %s: %w\n%s", arch, err, b)
 	}
 	return nil
-}
-
-// Emulated tells whether this machine runs programs of another platform, so that RUN can be shown.
-func Emulated(arch string) bool {
-	names := map[string]string{"arm64": "qemu-aarch64", "amd64": "qemu-x86_64"}
-	b, err := os.ReadFile("/proc/sys/fs/binfmt_misc/" + names[arch])
-	return err == nil && strings.HasPrefix(string(b), "enabled") && arch != runtime.GOARCH && os.Getuid() == 0
 }
 
 // merge is the job that makes one index of what the others have built.
@@ -138,11 +148,14 @@ func (p *Pipeline) After(ctx context.Context, ref string) error {
 
 // run runs one of the programs, and gives its stdout.
 func (p *Pipeline) run(ctx context.Context, program string, args ...string) (string, error) {
+	return p.carry(exec.CommandContext(ctx, program, args...), program, args)
+}
+
+func (p *Pipeline) carry(cmd *exec.Cmd, program string, args []string) (string, error) {
 	if !p.Quiet {
 		fmt.Printf("$ %s %s\n", filepath.Base(program), strings.ReplaceAll(strings.Join(args, " "), p.Dir+"/", ""))
 	}
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=secret", "DOCKER_CONFIG="+p.Dir, "HOME="+p.Dir)
+	cmd.Env = append(cmd.Environ(), "COSIGN_PASSWORD=secret", "DOCKER_CONFIG="+p.Dir, "HOME="+p.Dir)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()

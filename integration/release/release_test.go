@@ -1,9 +1,11 @@
 package release_test
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/strake-build/strake/integration/loopback"
@@ -94,6 +97,45 @@ func TestPipeline(t *testing.T) {
 	}
 	if a, b := diffIDs(t, base), diffIDs(t, next); len(b) != len(a)+1 || !slices.Equal(a, b[:len(a)]) {
 		t.Errorf("layers %v, of which the base has %v", b, a)
+	}
+	for i, arch := range release.Arches() {
+		t.Run("RUN for "+arch, func(t *testing.T) {
+			how, err := release.Emulation(arch)
+			if errors.Is(err, release.ErrNoEmulation) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("emulated in: %q", how)
+			img, err := idx.Image(m.Manifests[i].Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := file(t, img, release.BuiltOn); got != "hello from "+arch+"\n" {
+				t.Errorf("%s says %q", release.BuiltOn, got)
+			}
+		})
+	}
+}
+
+// file reads a file of an image.
+func file(t *testing.T, img v1.Image, name string) string {
+	t.Helper()
+	r := mutate.Extract(img)
+	defer r.Close()
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if strings.TrimPrefix(h.Name, "/") == strings.TrimPrefix(name, "/") {
+			b, err := io.ReadAll(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package attest
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -143,6 +145,17 @@ func (o Options) Provenance(f Facts) (Predicate, error) {
 	}
 	raw, err := marshal("provenance", p)
 	return Predicate{TypeProvenance, raw}, err
+}
+
+// Least takes out of a predicate of ours what Min does not tell.
+func Least(predicate json.RawMessage) (json.RawMessage, error) {
+	var p Provenance
+	if err := json.Unmarshal(predicate, &p); err != nil {
+		return nil, fmt.Errorf("read provenance: %w", err)
+	}
+	e := &p.BuildDefinition.ExternalParameters
+	e.Args, e.Labels, p.BuildDefinition.InternalParameters.Steps = nil, nil, nil
+	return marshal("provenance", p)
 }
 
 func stamp(t time.Time) *time.Time {

@@ -20,6 +20,9 @@ const (
 	TypeCycloneDX  = "https://cyclonedx.org/bom"
 )
 
+// StatementV1 is the type of the statements that are made here.
+const StatementV1 = "https://in-toto.io/Statement/v1"
+
 // mediaType is that of a statement which nobody signed.
 const mediaType types.MediaType = "application/vnd.in-toto+json"
 
@@ -29,7 +32,7 @@ type Predicate struct {
 	Content json.RawMessage
 }
 
-// Statement is an in-toto statement, version 1.
+// Statement is an in-toto statement.
 type Statement struct {
 	Type          string          `json:"_type"`
 	Subject       []Resource      `json:"subject"`
@@ -42,6 +45,8 @@ type Resource struct {
 	Name   string            `json:"name,omitempty"`
 	URI    string            `json:"uri,omitempty"`
 	Digest map[string]string `json:"digest,omitempty"`
+	// Annotations are what a signature says besides; nothing else has any.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // State makes statements about the image of one digest. Names are what the image
@@ -57,7 +62,7 @@ func State(digest v1.Hash, names []string, predicates []Predicate) []Statement {
 	}
 	out := make([]Statement, 0, len(predicates))
 	for _, p := range predicates {
-		out = append(out, Statement{"https://in-toto.io/Statement/v1", subjects, p.Type, p.Content})
+		out = append(out, Statement{StatementV1, subjects, p.Type, p.Content})
 	}
 	return out
 }

@@ -214,26 +214,6 @@ func layersOf(ctx context.Context, doc *registry.Document) (all []registry.Annot
 	return all
 }
 
-// sign has the index signed, and its images.
-func (m *Merger) sign(ctx context.Context, p *Plan, repo string) error {
-	if m.Signer == nil {
-		return nil
-	}
-	all := []v1.Descriptor{p.Index.Descriptor}
-	for _, e := range p.Index.Entries {
-		if e.IsImage() && !p.request.IndexOnly {
-			all = append(all, e.Descriptor)
-		}
-	}
-	for _, d := range all {
-		if err := m.Signer.Sign(ctx, repo, d); err != nil {
-			return fmt.Errorf("sign %s@%s: %w; no tag was moved", repo, d.Digest, err)
-		}
-		m.report(Step{What: "signed", Name: repo, Digest: d.Digest})
-	}
-	return nil
-}
-
 // tag moves the tags to a manifest, one after another.
 func (m *Merger) tag(ctx context.Context, targets []Target, n node) error {
 	var moved []string

@@ -55,3 +55,9 @@ func CheckRealm(services map[string]string, registry, realm string, plain bool) 
 	_, err = r.check(registry, &transport.Challenge{Parameters: map[string]string{"realm": realm}, Insecure: plain})
 	return err
 }
+
+// Patient waits for answers that take long to make, on a machine that has more to do.
+func (c *Client) Patient() *Client {
+	c.retry.header, c.stall = time.Minute, time.Minute
+	return c
+}

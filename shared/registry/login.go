@@ -46,25 +46,34 @@ func (l *login) RoundTrip(in *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := l.send(in, token)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || !repeatable(in) {
-		return resp, err
-	}
-	// The token ended early, or has another scope than is wanted here.
-	ch := challengeOf(resp)
-	if ch == nil {
-		return resp, nil
-	}
-	renewed, err := l.answer(in.Context(), ch, token)
-	if err != nil {
+	for range renewals {
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || !repeatable(in) {
+			return resp, err
+		}
+		// The token ended early, or has another scope than is wanted here.
+		ch := challengeOf(resp)
+		if ch == nil {
+			return resp, nil
+		}
+		renewed, err := l.answer(in.Context(), ch, token)
+		if err != nil {
+			discard(resp.Body)
+			return nil, err
+		}
+		if renewed == token {
+			return resp, nil // the user's own token, of which there is one only
+		}
 		discard(resp.Body)
-		return nil, err
+		token = renewed
+		if resp, err = l.send(in, token); err != nil {
+			return resp, err
+		}
 	}
-	if renewed == token {
-		return resp, nil // the user's own token, of which there is one only
-	}
-	discard(resp.Body)
-	return l.send(in, renewed)
+	return resp, err
 }
+
+// renewals is how often a request gets another token: one that it shares with others may end again before it is sent.
+const renewals = 3
 
 // own tells whether a URL is the registry's. The scheme is corrected to the one
 // that is spoken: registries behind proxies are often wrong about it.

@@ -17,6 +17,7 @@ import (
 	"github.com/sigstore/cosign/v2/pkg/oci"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -82,7 +83,7 @@ func isAttested(ctx context.Context, v *Verifier, repository string, digest v1.H
 		return false, fmt.Errorf("find out whether %s@%s is attested: %w", repository, digest, err)
 	}
 	return slices.ContainsFunc(all, func(a Verified) bool {
-		var st Statement
+		var st attest.Statement
 		return json.Unmarshal(a.Payload, &st) == nil && sameJSON(st.Predicate, predicate)
 	}), nil
 }
@@ -93,9 +94,9 @@ func sameJSON(a, b []byte) bool {
 }
 
 func (s *Signer) attestAs(ctx context.Context, f Format, v *Verifier, repository string, d v1.Descriptor, predicateType string, predicate json.RawMessage) error {
-	st := Statement{
-		Type: statementV1, PredicateType: predicateType, Predicate: predicate,
-		Subject: []Subject{{Name: repository, Digest: map[string]string{d.Digest.Algorithm: d.Digest.Hex}}},
+	st := attest.Statement{
+		Type: attest.StatementV1, PredicateType: predicateType, Predicate: predicate,
+		Subject: []attest.Resource{{Name: repository, Digest: map[string]string{d.Digest.Algorithm: d.Digest.Hex}}},
 	}
 	if f == Legacy {
 		return s.attestLegacy(ctx, v, repository, d.Digest, st)
@@ -111,7 +112,7 @@ func (s *Signer) attestAs(ctx context.Context, f Format, v *Verifier, repository
 }
 
 // attestLegacy adds an attestation to the image that holds them.
-func (s *Signer) attestLegacy(ctx context.Context, v *Verifier, repository string, digest v1.Hash, st Statement) error {
+func (s *Signer) attestLegacy(ctx context.Context, v *Verifier, repository string, digest v1.Hash, st attest.Statement) error {
 	st.Type = statementV01 // what cosign 2 writes there, and its readers expect
 	data, err := json.Marshal(st)
 	if err != nil {
@@ -174,7 +175,7 @@ func met(statement []byte, conditions []Condition) error {
 	return errors.Join(errs...)
 }
 
-func (v *Verifier) attestation(ctx context.Context, f found, digest v1.Hash, predicateType string) (*Statement, []byte, Format, error) {
+func (v *Verifier) attestation(ctx context.Context, f found, digest v1.Hash, predicateType string) (*attest.Statement, []byte, Format, error) {
 	if f.bundle != nil {
 		if t := f.predicateType(); t != predicateType {
 			return nil, nil, Bundle, fmt.Errorf("%w: %s is a statement of type %q", errOther, f.where, t)
@@ -194,7 +195,7 @@ type one struct {
 
 func (o one) Get() ([]oci.Signature, error) { return []oci.Signature{o.sig}, nil }
 
-func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Hash) (*Statement, []byte, error) {
+func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Hash) (*attest.Statement, []byte, error) {
 	p, err := f.legacy.Payload()
 	if err != nil {
 		return nil, nil, err
@@ -217,6 +218,9 @@ func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Has
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the envelope: %w", err)
 	}
+	if err := about(raw, digest); err != nil {
+		return nil, nil, err
+	}
 	co, err := v.Policy.options(f)
 	if err != nil {
 		return nil, nil, err
@@ -227,9 +231,9 @@ func (v *Verifier) legacyAttestation(ctx context.Context, f found, digest v1.Has
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, v.Policy.blamed(err, f)
 	}
-	var st Statement
+	var st attest.Statement
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return nil, nil, fmt.Errorf("read the statement: %w", err)
 	}

@@ -67,7 +67,6 @@ const (
 	annotationAttestation       = "predicateType"
 	simpleSigningClaim          = "cosign container image signature"
 	statementV01                = "https://in-toto.io/Statement/v0.1"
-	statementV1                 = "https://in-toto.io/Statement/v1"
 	signPredicate               = types.CosignSignPredicateType
 	simpleSigning               = types.SimpleSigningMediaType
 	dsseType                    = types.DssePayloadType

@@ -31,7 +31,7 @@ type Keys struct {
 }
 
 // Signer finds a private key: the file that generate-key-pair writes, env://NAME
-// with its content, a secret k8s://NAMESPACE/NAME, or the address of a key that a
+// with its content, a secret k8s://NAMESPACE/NAME, variables of gitlab://PROJECT, or the address of a key that a
 // service or a program sigstore-kms-NAME holds.
 func (k Keys) Signer(ctx context.Context, ref string) (signature.SignerVerifier, error) {
 	if sv, err := remoteKey(ctx, ref); sv != nil || err != nil {
@@ -79,17 +79,22 @@ func (k Keys) Signer(ctx context.Context, ref string) (signature.SignerVerifier,
 // remoteKey finds a key that is elsewhere; nil for files and variables.
 func remoteKey(ctx context.Context, ref string) (signature.SignerVerifier, error) {
 	scheme, _, ok := strings.Cut(ref, "://")
+	if strings.HasPrefix(ref, "pkcs11:") && !ok {
+		return nil, fmt.Errorf("key %s: %s", ref, noModules)
+	}
 	if !ok || scheme == "env" || scheme == "file" || isSecret(ref) {
 		return nil, nil
-	}
-	if scheme == "gitlab" || scheme == "github" || scheme == "pkcs11" {
-		return nil, fmt.Errorf("key %s: %s:// is not in this program; hand the key on in a file or a variable (env://NAME), or by a program sigstore-kms-%s", ref, scheme, scheme)
 	}
 	sv, err := kms.Get(ctx, ref, crypto.SHA256)
 	if _, none := errors.AsType[*kms.ProviderNotFoundError](err); none {
 		why := "this program speaks to no such service itself"
-		if slices.Contains(cloudServices(), scheme+"://") {
+		switch {
+		case slices.Contains(cloudServices(), scheme+"://"):
 			why = "this is a build without cloud services (go build -tags kms makes one with them)"
+		case scheme == "pkcs11":
+			why = noModules
+		case scheme == "github":
+			why = "GitHub shows nobody its secrets: a workflow gets them in variables (env://NAME)"
 		}
 		return nil, fmt.Errorf("key %s: %s, and there is no program sigstore-kms-%s in PATH", ref, why, scheme)
 	}
@@ -103,6 +108,9 @@ func remoteKey(ctx context.Context, ref string) (signature.SignerVerifier, error
 	return sv, nil
 }
 
+// noModules is why PKCS #11 is not spoken.
+const noModules = "a PKCS #11 module is a library in C, which a static program cannot load; a program sigstore-kms-NAME can, and is called by --key NAME://KEY"
+
 // cloudServices are those of a build with the tag kms.
 func cloudServices() []string {
 	return []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://", "openbao://"}
@@ -111,7 +119,10 @@ func cloudServices() []string {
 // KeyServices are the services whose keys this build can use itself, by the schemes of their addresses.
 func KeyServices() []string { return slices.Sorted(slices.Values(kms.SupportedProviders())) }
 
-func isSecret(ref string) bool { return strings.HasPrefix(ref, "k8s://") }
+// isSecret tells whether a pair is kept as secrets of a system.
+func isSecret(ref string) bool {
+	return strings.HasPrefix(ref, "k8s://") || strings.HasPrefix(ref, "gitlab://")
+}
 
 // Verifier finds a public key: a PEM file, env://NAME with its content, a secret,
 // or a key elsewhere.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,5 +101,84 @@ func TestSecret(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if _, err := keys.Signer(t.Context(), "k8s://ci/release"); err == nil || !strings.Contains(err.Error(), "no kubectl in PATH") {
 		t.Error(err)
+	}
+}
+
+// TestGitLab takes a pair of keys, and its password, from a project's variables.
+func TestGitLab(t *testing.T) {
+	pair, err := cosign.Keys{Password: func(bool) ([]byte, error) { return []byte("secret"), nil }}.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := map[string]string{"COSIGN_PRIVATE_KEY": string(pair.Private), "COSIGN_PUBLIC_KEY": string(pair.Public), "COSIGN_PASSWORD": "secret"}
+	projects := map[string]map[string]string{"acme/app": whole, "17": {"COSIGN_PRIVATE_KEY": string(pair.Private)}, "empty": {"COSIGN_PRIVATE_KEY": ""}}
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		t.Errorf("somebody else is asked, with the token %q", req.Header.Get("PRIVATE-TOKEN"))
+	}))
+	defer elsewhere.Close()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		parts := strings.Split(strings.TrimPrefix(req.URL.EscapedPath(), "/api/v4/projects/"), "/")
+		project, _ := url.PathUnescape(parts[0])
+		value, ok := projects[project][parts[len(parts)-1]]
+		switch {
+		case project == "moved":
+			http.Redirect(w, req, elsewhere.URL, http.StatusFound)
+		case req.Header.Get("PRIVATE-TOKEN") != "c4n4ry":
+			http.Error(w, `{"message": "401 Unauthorized"}`, http.StatusUnauthorized)
+		case !ok || len(parts) != 3 || parts[1] != "variables":
+			http.Error(w, `{"message": "404 Variable Not Found"}`, http.StatusNotFound)
+		default:
+			_ = json.NewEncoder(w).Encode(map[string]any{"variable_type": "env_var", "key": parts[2], "value": value})
+		}
+	}))
+	defer srv.Close()
+	env := map[string]string{"GITLAB_TOKEN": "c4n4ry", "GITLAB_HOST": srv.URL}
+	asked := 0
+	keys := cosign.Keys{
+		Lookup:   func(name string) (string, bool) { s, ok := env[name]; return s, ok },
+		Password: func(bool) ([]byte, error) { asked++; return []byte("secret"), nil },
+	}
+	sv, err := keys.Signer(t.Context(), "gitlab://acme/app")
+	if err != nil || asked != 0 {
+		t.Fatalf("%v, %d times asked for the password", err, asked)
+	}
+	v, err := keys.Verifier(t.Context(), "gitlab://acme/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := sv.SignMessage(strings.NewReader("x"))
+	if err != nil || v.VerifySignature(strings.NewReader(string(sig)), strings.NewReader("x")) != nil {
+		t.Errorf("it does not verify: %v", err)
+	}
+	if _, err := keys.Signer(t.Context(), "gitlab://17"); err != nil || asked != 1 {
+		t.Errorf("a password that is not there: %v, %d times asked", err, asked)
+	}
+	refused := func(ref, says string) {
+		t.Helper()
+		if _, err := keys.Signer(t.Context(), ref); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "c4n4ry") {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	refused("gitlab://none", "variable COSIGN_PRIVATE_KEY: 127.0.0.1")
+	refused("gitlab://none", "404")
+	refused("gitlab://empty", "COSIGN_PRIVATE_KEY is empty")
+	refused("gitlab://moved", "302")
+	refused("gitlab://", "want gitlab://PROJECT")
+	delete(env, "GITLAB_TOKEN")
+	refused("gitlab://acme/app", "GITLAB_TOKEN is not set")
+}
+
+// TestNoKeyHere: what cannot be used is refused with the way out.
+func TestNoKeyHere(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for ref, says := range map[string]string{
+		"pkcs11:token=t;object=o": "a library in C, which a static program cannot load; a program sigstore-kms-NAME can",
+		"pkcs11://t":              "a library in C",
+		"github://acme/app":       "in variables (env://NAME)",
+		"none://x":                "no program sigstore-kms-none in PATH",
+	} {
+		if _, err := (cosign.Keys{}).Signer(t.Context(), ref); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", ref, err)
+		}
 	}
 }

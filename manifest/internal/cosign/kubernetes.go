@@ -34,6 +34,9 @@ var secretName = regexp.MustCompile(`^k8s://([a-z0-9][a-z0-9.-]*)/([a-z0-9][a-z0
 // secret reads what k8s://NAMESPACE/NAME names: in a pod by the cluster's API,
 // elsewhere by kubectl, which knows how to log in.
 func (k Keys) secret(ctx context.Context, ref, part string) (map[string][]byte, error) {
+	if strings.HasPrefix(ref, "gitlab://") {
+		return k.byGitLab(ctx, ref, part)
+	}
 	m := secretName.FindStringSubmatch(ref)
 	if m == nil {
 		return nil, fmt.Errorf("key %s: want k8s://NAMESPACE/SECRET", ref)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -102,10 +101,7 @@ func (k *keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails {
 }
 
 // GetHint is cosign's name for a key in a bundle.
-func (k *keypair) GetHint() []byte {
-	sum := sha256.Sum256(k.der)
-	return []byte(base64.StdEncoding.EncodeToString(sum[:]))
-}
+func (k *keypair) GetHint() []byte { return []byte(hintOf(k.der)) }
 
 // GetKeyAlgorithm implements sign.Keypair; only Fulcio asks, and not here.
 func (k *keypair) GetKeyAlgorithm() string { return "" }

@@ -16,6 +16,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/payload"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -125,9 +126,9 @@ func (s *Signer) signAs(ctx context.Context, f Format, v *Verifier, repository s
 	if f == Legacy {
 		return s.signLegacy(ctx, v, repository, d.Digest)
 	}
-	st := Statement{
-		Type: statementV1, PredicateType: signPredicate, Predicate: json.RawMessage("{}"),
-		Subject: []Subject{{Digest: map[string]string{d.Digest.Algorithm: d.Digest.Hex}, Annotations: s.Annotations}},
+	st := attest.Statement{
+		Type: attest.StatementV1, PredicateType: signPredicate, Predicate: json.RawMessage("{}"),
+		Subject: []attest.Resource{{Digest: map[string]string{d.Digest.Algorithm: d.Digest.Hex}, Annotations: s.Annotations}},
 	}
 	b, made, err := s.bundleOf(ctx, st)
 	if err != nil {

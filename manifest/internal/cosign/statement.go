@@ -10,25 +10,12 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/strake-build/strake/shared/attest"
 )
 
-// Statement is an in-toto statement about manifests.
-type Statement struct {
-	Type          string          `json:"_type"`
-	Subject       []Subject       `json:"subject"`
-	PredicateType string          `json:"predicateType"`
-	Predicate     json.RawMessage `json:"predicate"`
-}
-
-// Subject is what a statement is about.
-type Subject struct {
-	Name        string            `json:"name,omitempty"`
-	Digest      map[string]string `json:"digest"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-}
-
 // bundleOf makes a Sigstore bundle of a statement, as bytes and as a reader finds it.
-func (s *Signer) bundleOf(ctx context.Context, st Statement) ([]byte, found, error) {
+func (s *Signer) bundleOf(ctx context.Context, st attest.Statement) ([]byte, found, error) {
 	data, err := json.Marshal(st)
 	if err != nil {
 		return nil, found{}, err

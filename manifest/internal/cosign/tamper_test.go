@@ -2,6 +2,7 @@ package cosign_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -164,30 +165,30 @@ func firstSubject(st map[string]any) map[string]any {
 	return st["subject"].([]any)[0].(map[string]any)
 }
 
-// changes are what can be done to a signed statement, and what is said of it.
-func changes(other v1.Hash) map[string]struct {
-	change func(map[string]any)
-	says   string
-} {
-	type c = struct {
-		change func(map[string]any)
-		says   string
-	}
-	return map[string]c{
+// aChange is one that is made to a signed statement, and what is said of it; legacy is for where that is another thing.
+type aChange struct {
+	change       func(map[string]any)
+	says, legacy string
+}
+
+// changes are what can be done to a signed statement.
+func changes(other v1.Hash) map[string]aChange {
+	const changed, changedLegacy = "it was changed after this key has signed it", "another key has signed it, or it was changed afterwards"
+	return map[string]aChange{
 		"signature": {envelope(func(e map[string]any) {
 			s := signatures(e)[0].(map[string]any)
 			s["sig"] = flip(s["sig"].(string))
-		}), "signature"},
-		"no signature":    {envelope(func(e map[string]any) { e["signatures"] = []any{} }), "signature"},
-		"two signatures":  {envelope(func(e map[string]any) { e["signatures"] = append(signatures(e), signatures(e)[0]) }), "signature"},
-		"payload type":    {envelope(func(e map[string]any) { e["payloadType"] = "text/plain" }), `"text/plain"`},
-		"no payload":      {envelope(func(e map[string]any) { delete(e, "payload") }), ""},
-		"subject":         {payload(func(s map[string]any) { firstSubject(s)["digest"] = map[string]any{"sha256": other.Hex} }), "signature"},
-		"no subject":      {payload(func(s map[string]any) { s["subject"] = []any{} }), ""},
-		"predicate type":  {payload(func(s map[string]any) { s["predicateType"] = "https://example.com/other" }), "https://example.com/other"},
-		"predicate":       {payload(func(s map[string]any) { s["predicate"] = map[string]any{"n": 2} }), "signature"},
-		"annotation":      {payload(func(s map[string]any) { firstSubject(s)["annotations"] = map[string]any{"by": "you"} }), "signature"},
-		"statement's own": {payload(func(s map[string]any) { s["_type"] = "https://example.com/none" }), ""},
+		}), changed, changedLegacy},
+		"no signature":    {envelope(func(e map[string]any) { e["signatures"] = []any{} }), "has 0 signatures, not one", ""},
+		"two signatures":  {envelope(func(e map[string]any) { e["signatures"] = append(signatures(e), signatures(e)[0]) }), "has 2 signatures, not one", ""},
+		"payload type":    {envelope(func(e map[string]any) { e["payloadType"] = "text/plain" }), `"text/plain"`, ""},
+		"no payload":      {envelope(func(e map[string]any) { delete(e, "payload") }), `is a statement of type ""`, "read the statement: unexpected end"},
+		"subject":         {payload(func(s map[string]any) { firstSubject(s)["digest"] = map[string]any{"sha256": other.Hex} }), "the statement is about " + other.String() + ", not about ", ""},
+		"no subject":      {payload(func(s map[string]any) { s["subject"] = []any{} }), "the statement is about nothing", ""},
+		"predicate type":  {payload(func(s map[string]any) { s["predicateType"] = "https://example.com/other" }), "https://example.com/other", changedLegacy},
+		"predicate":       {payload(func(s map[string]any) { s["predicate"] = map[string]any{"n": 2} }), changed, changedLegacy},
+		"annotation":      {payload(func(s map[string]any) { firstSubject(s)["annotations"] = map[string]any{"by": "you"} }), changed, ""},
+		"statement's own": {payload(func(s map[string]any) { s["_type"] = "https://example.com/none" }), `it is a "https://example.com/none"`, ""},
 	}
 }
 
@@ -253,11 +254,11 @@ func TestTamperedBundle(t *testing.T) {
 			v := w.verifier(cosign.Bundle)
 			if about == predicateType {
 				_, err := v.Attestations(t.Context(), w.server.Ref("app"), w.other.Digest, predicateType, nil)
-				refused(t, err, "digest")
+				refused(t, err, "not about "+w.other.Digest.String())
 				return
 			}
 			_, err := v.Signatures(t.Context(), w.server.Ref("app"), w.other.Digest)
-			refused(t, err, "digest")
+			refused(t, err, "not about "+w.other.Digest.String())
 		})
 	}
 }
@@ -304,14 +305,14 @@ func TestTamperedLegacy(t *testing.T) {
 		at        v1.Hash
 		says      string
 	}{
-		"digest":       {critical(func(c map[string]any) { c["image"] = map[string]any{"docker-manifest-digest": w.other.Digest.String()} }), annotations[sig], simple, w.image.Digest, "signature"},
-		"type":         {critical(func(c map[string]any) { c["type"] = "something" }), annotations[sig], simple, w.image.Digest, "signature"},
-		"annotation":   {func(b []byte) []byte { return bytes.Replace(b, []byte(`"me"`), []byte(`"us"`), 1) }, annotations[sig], simple, w.image.Digest, "signature"},
-		"signature":    {same, flip(annotations[sig]), simple, w.image.Digest, "signature"},
-		"no signature": {same, "", simple, w.image.Digest, "signature"},
+		"digest":       {critical(func(c map[string]any) { c["image"] = map[string]any{"docker-manifest-digest": w.other.Digest.String()} }), annotations[sig], simple, w.image.Digest, "its payload is about " + w.other.Digest.String()},
+		"type":         {critical(func(c map[string]any) { c["type"] = "something" }), annotations[sig], simple, w.image.Digest, `its payload is a "something"`},
+		"annotation":   {func(b []byte) []byte { return bytes.Replace(b, []byte(`"me"`), []byte(`"us"`), 1) }, annotations[sig], simple, w.image.Digest, "it was changed afterwards"},
+		"signature":    {same, flip(annotations[sig]), simple, w.image.Digest, "another key has signed it, or"},
+		"no signature": {same, "", simple, w.image.Digest, "and no signature of it"},
 		"media type":   {same, annotations[sig], "text/plain", w.image.Digest, "its media type is text/plain"},
-		"no JSON":      {func([]byte) []byte { return []byte("{") }, annotations[sig], simple, w.image.Digest, "signature"},
-		"moved":        {same, annotations[sig], simple, w.other.Digest, "invalid or missing digest in claim"},
+		"no JSON":      {func([]byte) []byte { return []byte("{") }, annotations[sig], simple, w.image.Digest, "its payload is no JSON"},
+		"moved":        {same, annotations[sig], simple, w.other.Digest, "not about " + w.other.Digest.String()},
 	} {
 		t.Run("signature/"+name, func(t *testing.T) {
 			v := w.verifier(cosign.Legacy)
@@ -329,7 +330,7 @@ func TestTamperedLegacy(t *testing.T) {
 			v := w.verifier(cosign.Legacy)
 			s := w.beside(t, v, w.image.Digest, "att", edit(att, c.change), "application/vnd.dsse.envelope.v1+json", annotations)
 			_, err := v.Attestations(t.Context(), s.Ref("app"), w.image.Digest, predicateType, nil)
-			refused(t, err, "")
+			refused(t, err, cmp.Or(c.legacy, c.says))
 		})
 	}
 }
@@ -354,8 +355,11 @@ func TestOtherKey(t *testing.T) {
 	w := signed(t, cosign.Both)
 	v := w.verifier(cosign.Both)
 	v.Policy.Key = signer(t, w.client, cosign.Both).Key
-	_, err := v.Signatures(t.Context(), w.server.Ref("app"), w.image.Digest)
-	refused(t, err, "no signature that fits")
+	for f, says := range map[cosign.Format]string{cosign.Legacy: "another key has signed it, or it was changed", cosign.Bundle: "another key has signed it: "} {
+		v.Policy.Format = f
+		_, err := v.Signatures(t.Context(), w.server.Ref("app"), w.image.Digest)
+		refused(t, err, says)
+	}
 }
 
 // TestUnknownIsNotUnsigned: what could not be read is no verdict.

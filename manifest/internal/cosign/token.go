@@ -200,6 +200,12 @@ func (e *statusError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%s answers %d %.300s", e.host, e.code, strings.Join(strings.Fields(e.text), " ")))
 }
 
+// isStatus tells whether an error is an answer with this status.
+func isStatus(err error, code int) bool {
+	e, ok := errors.AsType[*statusError](err)
+	return ok && e.code == code
+}
+
 // checkToken looks at a token as far as that needs no key. Whether it is
 // genuine is for Fulcio to find out.
 func checkToken(token string, now time.Time) error {

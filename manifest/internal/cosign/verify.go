@@ -18,8 +18,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/sigstore/sigstore/pkg/signature/payload"
 
+	"github.com/strake-build/strake/shared/attest"
 	"github.com/strake-build/strake/shared/registry"
 )
 
@@ -62,6 +62,8 @@ func TrustedRoot(path string) (root.TrustedMaterial, error) {
 type Verifier struct {
 	Registry *registry.Client
 	Policy   Policy
+	// Given are bundles to be looked at in place of what the registry has beside an image.
+	Given Given
 }
 
 // Verified is a signature or attestation that fits the policy.
@@ -90,6 +92,9 @@ func (v *Verifier) Signatures(ctx context.Context, repository string, digest v1.
 // look collects candidates of the policy's formats. What could be read is
 // given also with an error.
 func (v *Verifier) look(ctx context.Context, repository string, digest v1.Hash, kind, mediaType string) ([]found, error) {
+	if v.Given != nil {
+		return v.Given, nil
+	}
 	var all []found
 	var errs []error
 	if v.Policy.Format.has(Legacy) {
@@ -323,6 +328,16 @@ func (v *Verifier) signature(ctx context.Context, f found, digest v1.Hash) (*Ver
 	if f.bundle != nil {
 		return v.bundleSignature(ctx, f, digest)
 	}
+	p, err := f.legacy.Payload()
+	if err != nil {
+		return nil, err
+	}
+	if err := claims(p, digest); err != nil {
+		return nil, err
+	}
+	if text, err := f.legacy.Base64Signature(); err != nil || text == "" {
+		return nil, errors.Join(errors.New("there is a payload, and no signature of it"), err)
+	}
 	co, err := v.Policy.options(f)
 	if err != nil {
 		return nil, err
@@ -337,19 +352,7 @@ func (v *Verifier) signature(ctx context.Context, f found, digest v1.Hash) (*Ver
 		return err
 	})
 	if err != nil {
-		return nil, err
-	}
-	p, err := f.legacy.Payload()
-	if err != nil {
-		return nil, err
-	}
-	var claim payload.SimpleContainerImage
-	if err := json.Unmarshal(p, &claim); err != nil {
-		return nil, err
-	}
-	// cosign compares the digest only.
-	if claim.Critical.Type != simpleSigningClaim {
-		return nil, fmt.Errorf("its payload is a %q, not a %q", claim.Critical.Type, simpleSigningClaim)
+		return nil, v.Policy.blamed(err, f)
 	}
 	return &Verified{Legacy, f.where, p}, nil
 }
@@ -382,7 +385,7 @@ func has(have, want map[string]string) bool {
 
 // predicateType is what a bundle's statement calls itself; nobody has verified it.
 func (f found) predicateType() string {
-	var st Statement
+	var st attest.Statement
 	if err := json.Unmarshal(f.bundle.GetDsseEnvelope().GetPayload(), &st); err != nil {
 		return ""
 	}
@@ -390,7 +393,7 @@ func (f found) predicateType() string {
 }
 
 // statement verifies a bundle and gives the statement in it.
-func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Statement, []byte, error) {
+func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*attest.Statement, []byte, error) {
 	env := f.bundle.GetDsseEnvelope()
 	switch {
 	case env == nil:
@@ -399,6 +402,9 @@ func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Sta
 		return nil, nil, fmt.Errorf("the envelope's payload is a %q, not a %q", env.GetPayloadType(), inTotoType)
 	case len(env.GetSignatures()) != 1:
 		return nil, nil, fmt.Errorf("the envelope has %d signatures, not one", len(env.GetSignatures()))
+	}
+	if err := about(env.GetPayload(), digest); err != nil {
+		return nil, nil, err
 	}
 	sum, err := hex.DecodeString(digest.Hex)
 	if err != nil {
@@ -413,9 +419,9 @@ func (v *Verifier) statement(ctx context.Context, f found, digest v1.Hash) (*Sta
 		return err
 	})
 	if err != nil {
-		return nil, nil, v.Policy.explained(err, f)
+		return nil, nil, v.Policy.explained(v.Policy.blamed(err, f), f)
 	}
-	var st Statement
+	var st attest.Statement
 	if err := json.Unmarshal(env.GetPayload(), &st); err != nil {
 		return nil, nil, fmt.Errorf("read the statement: %w", err)
 	}

@@ -1,5 +1,6 @@
-// Package sigstoretest is a Sigstore in the process, for tests: a Fulcio, a Rekor and a timestamp authority that speak
-// their protocols, issuers of identity tokens, and the trusted root that vouches for all of them.
+// Package sigstoretest is a Sigstore for tests. One is in the process: a Fulcio, a Rekor and a timestamp authority that speak
+// their protocols, issuers of identity tokens, and the trusted root that vouches for all of them. Another is private, of the
+// real programs.
 package sigstoretest
 
 import (
@@ -112,9 +113,9 @@ func (s *Sigstore) must(err error) {
 	}
 }
 
-func (s *Sigstore) key() *ecdsa.PrivateKey {
+func newKey(must func(error)) *ecdsa.PrivateKey {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	s.must(err)
+	must(err)
 	return k
 }
 
@@ -127,7 +128,7 @@ func (s *Sigstore) authorities() {
 	s.fulcio = &root.FulcioCertificateAuthority{
 		Root: top, Intermediates: []*x509.Certificate{middle}, ValidityPeriodStart: from, ValidityPeriodEnd: until, URI: "https://fulcio.example",
 	}
-	s.issuer, s.ctlog, s.rekor, s.stamps = middleKey, s.key(), s.key(), s.key()
+	s.issuer, s.ctlog, s.rekor, s.stamps = middleKey, newKey(s.must), newKey(s.must), newKey(s.must)
 	stamper, stamperKey, err := ca.GenerateTSAIntermediate(top, topKey)
 	s.must(err)
 	leaf, err := ca.GenerateTSALeafCert(time.Now().Add(-5*time.Minute), s.stamps, stamper, stamperKey)
@@ -162,9 +163,12 @@ func (s *Sigstore) TrustedRootFile(dir string) string {
 	return file
 }
 
-func (s *Sigstore) logID(k *ecdsa.PrivateKey) []byte {
-	der, err := x509.MarshalPKIXPublicKey(k.Public())
-	s.must(err)
+func (s *Sigstore) logID(k *ecdsa.PrivateKey) []byte { return keyID(s.must, k.Public()) }
+
+// keyID is how logs are called.
+func keyID(must func(error), key crypto.PublicKey) []byte {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	must(err)
 	id := sha256.Sum256(der)
 	return id[:]
 }

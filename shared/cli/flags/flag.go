@@ -193,7 +193,8 @@ func CLI(table []Flag) []cli.Flag {
 
 // FromCLI makes entries of flags that are written as package cli has them, all of
 // one state. Usage, Category, Aliases, EnvVars and Hidden are kept; an alias of
-// one letter is the short name.
+// one letter is the short name, and a usage may begin with "`VALUE`: ", the word
+// for the flag's value.
 func FromCLI(state State, list []cli.Flag) (out []Flag) {
 	for _, x := range list {
 		f := Flag{State: state}
@@ -220,6 +221,11 @@ func FromCLI(state State, list []cli.Flag) (out []Flag) {
 			f.alias(x.Aliases)
 		}
 		f.Doc = strings.TrimSuffix(f.Doc, " (repeatable)")
+		if rest, ok := strings.CutPrefix(f.Doc, "`"); ok {
+			if value, doc, ok := strings.Cut(rest, "`: "); ok {
+				f.Value, f.Doc = value, doc
+			}
+		}
 		out = append(out, f)
 	}
 	return out

@@ -456,14 +456,14 @@ func TestFromCLI(t *testing.T) {
 		&cli.IntFlag{Name: "b", Value: 4},
 		&cli.DurationFlag{Name: "c", Value: time.Hour},
 		&cli.StringSliceFlag{Name: "d", Aliases: []string{"x", "other"}, Usage: "u (repeatable)"},
-		&cli.StringFlag{Name: "e", Value: "v"},
+		&cli.StringFlag{Name: "e", Value: "v", Usage: "`FILE`: u"},
 	})
 	want := []flags.Flag{
 		{Name: "a", Kind: flags.Bool, Default: "true", Group: "g", Doc: "u", Env: []string{"A"}, Hidden: true, State: flags.Kept},
 		{Name: "b", Kind: flags.Int, Default: "4", State: flags.Kept},
 		{Name: "c", Kind: flags.Duration, Default: "1h0m0s", State: flags.Kept},
 		{Name: "d", Kind: flags.List, Short: "x", Aliases: []string{"other"}, Doc: "u", State: flags.Kept},
-		{Name: "e", Default: "v", State: flags.Kept},
+		{Name: "e", Default: "v", Value: "FILE", Doc: "u", State: flags.Kept},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
