@@ -59,6 +59,9 @@ func TestInsideAzure(t *testing.T) {
 		{name: "workload identity", prepare: func(w *world) []string {
 			return []string{"AZURE_CLIENT_ID=" + client, "AZURE_TENANT_ID=" + tenant, "AZURE_FEDERATED_TOKEN_FILE=" + w.file("token", "c4n4ry-token")}
 		}},
+		{name: "federated token in a variable", pushOnly: true, prepare: func(*world) []string {
+			return []string{"AZURE_CLIENT_ID=" + client, "AZURE_TENANT_ID=" + tenant, "AZURE_FEDERATED_TOKEN=c4n4ry-token"}
+		}},
 		{name: "service principal", prepare: func(*world) []string {
 			return []string{"AZURE_CLIENT_ID=" + client, "AZURE_TENANT_ID=" + tenant, "AZURE_CLIENT_SECRET=c4n4ry-secret"}
 		}},

@@ -176,14 +176,20 @@ func (w *world) run(env []string, args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// archive is a context.
-func (w *world) archive() []byte {
+// project is a context in a directory.
+func (w *world) project() string {
 	w.Helper()
 	dir := w.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY . /all/\n"), 0o644); err != nil {
 		w.Fatal(err)
 	}
-	out, err := exec.Command("tar", "czf", "-", "-C", dir, ".").Output()
+	return dir
+}
+
+// archive is a context.
+func (w *world) archive() []byte {
+	w.Helper()
+	out, err := exec.Command("tar", "czf", "-", "-C", w.project(), ".").Output()
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -227,8 +233,8 @@ type identity struct {
 	name string
 	// prepare plays the cloud's part, and returns the variables that the cloud sets.
 	prepare func(w *world) []string
-	// contextOnly leaves the push out.
-	contextOnly bool
+	// contextOnly leaves the push out, pushOnly the context.
+	contextOnly, pushOnly bool
 }
 
 // try builds from a context and pushes to a registry under each identity, and under none.
@@ -241,6 +247,9 @@ func (w *world) try(identities []identity, ref, destination string, env []string
 			args := args
 			if id.contextOnly {
 				args = []string{"--context", ref, "--no-push"}
+			}
+			if id.pushOnly {
+				args = []string{"--context", part.project(), "--destination", destination}
 			}
 			code, text := part.run(append(id.prepare(part), env...), args...)
 			if code != 0 {
