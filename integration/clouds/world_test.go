@@ -202,12 +202,7 @@ func behind(address string, check func(rw http.ResponseWriter, r *http.Request) 
 	if err != nil {
 		panic(err) // of a test
 	}
-	pass := httputil.NewSingleHostReverseProxy(u)
-	direct := pass.Director
-	pass.Director = func(r *http.Request) {
-		direct(r)
-		r.Host = u.Host
-	}
+	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }}
 	pass.ErrorLog = log.New(io.Discard, "", 0)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if check(rw, r) {
