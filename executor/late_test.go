@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/strake-build/strake/shared/disposable"
+)
+
+// TestLasting has variables and HOME name files through links, as in the official image, and in another.
+func TestLasting(t *testing.T) {
+	for _, official := range []bool{true, false} {
+		top, err := filepath.EvalSymlinks(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for variable := range lateFiles() {
+			t.Setenv(variable, "")
+		}
+		real, link := filepath.Join(top, "real"), filepath.Join(top, "link")
+		if err := os.MkdirAll(filepath.Join(real, ".aws"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]bool{".aws/credentials": true, "token": true, disposable.Marker: official}
+		for name, there := range files {
+			if !there {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(real, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(real, link); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("HOME", link)
+		t.Setenv("AZURE_FEDERATED_TOKEN_FILE", filepath.Join(link, "token"))
+		keep, err := lasting(real)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(keep)
+		want := map[string]string{"AZURE_FEDERATED_TOKEN_FILE": filepath.Join(link, "token"), "AWS_SHARED_CREDENTIALS_FILE": "", "AWS_CONFIG_FILE": ""}
+		var wantKept []string
+		if official {
+			wantKept = []string{filepath.Join(real, ".aws/credentials"), filepath.Join(real, "token")}
+			want["AZURE_FEDERATED_TOKEN_FILE"], want["AWS_SHARED_CREDENTIALS_FILE"] = wantKept[1], wantKept[0]
+		}
+		if !slices.Equal(keep, wantKept) {
+			t.Errorf("official %v: %v is kept, want %v", official, keep, wantKept)
+		}
+		for variable, file := range want {
+			if got := os.Getenv(variable); got != file {
+				t.Errorf("official %v: %s is %q, want %q", official, variable, got, file)
+			}
+		}
+	}
+}
