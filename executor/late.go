@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strake-build/strake/shared/disposable"
 )
@@ -50,6 +53,13 @@ func lasting(home string) (keep []string, err error) {
 		if !mounted {
 			keep = append(keep, name)
 		}
+		if variable == "GOOGLE_APPLICATION_CREDENTIALS" {
+			var source []string
+			if name, source, err = federated(name); err != nil {
+				return nil, fmt.Errorf("%s: %w", variable, err)
+			}
+			keep = append(keep, source...)
+		}
 		if name == file {
 			continue
 		}
@@ -58,4 +68,43 @@ func lasting(home string) (keep []string, err error) {
 		}
 	}
 	return keep, nil
+}
+
+// federated gives another file in place of one that says where the token lies that
+// Google is to give credentials for, if that is a name that does not last. It says
+// the same otherwise, is in memory, and holds no secret.
+func federated(file string) (name string, keep []string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return file, nil, nil //nolint:nilerr // whoever needs it says so
+	}
+	var doc map[string]any
+	if json.Unmarshal(text, &doc) != nil || doc["type"] != "external_account" {
+		return file, nil, nil
+	}
+	source, _ := doc["credential_source"].(map[string]any)
+	token, _ := source["file"].(string)
+	if token == "" {
+		return file, nil, nil
+	}
+	lasts, mounted, err := disposable.Lasting(token)
+	if err != nil {
+		return file, nil, err
+	}
+	if !mounted {
+		keep = []string{lasts}
+	}
+	if lasts == token {
+		return file, keep, nil
+	}
+	source["file"] = lasts
+	if text, err = json.Marshal(doc); err != nil {
+		return file, nil, err
+	}
+	fd, err := unix.MemfdCreate("credentials", unix.MFD_CLOEXEC)
+	if err == nil {
+		_, err = unix.Write(fd, text) // all of it, as it is memory
+	}
+	// It stays open: it is read for as long as the program runs.
+	return fmt.Sprintf("/proc/self/fd/%d", fd), keep, err
 }

@@ -58,3 +58,51 @@ func TestLasting(t *testing.T) {
 		}
 	}
 }
+
+// TestLastingFederation has the token of a workload identity federation below a link.
+func TestLastingFederation(t *testing.T) {
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for variable := range lateFiles() {
+		t.Setenv(variable, "")
+	}
+	t.Setenv("HOME", "")
+	if err := os.Mkdir(filepath.Join(top, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real", filepath.Join(top, "link")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(top, "key.json")
+	for name, text := range map[string]string{
+		disposable.Marker: "", "real/token": "token",
+		"key.json": `{"type":"external_account","audience":"a","credential_source":{"file":"` + top + `/link/token","format":{"type":"text"}}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(top, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	keep, err := lasting(top)
+	if err != nil || !slices.Equal(keep, []string{file, filepath.Join(top, "real/token")}) {
+		t.Fatal(keep, err)
+	}
+	want := `{"audience":"a","credential_source":{"file":"` + top + `/real/token","format":{"type":"text"}},"type":"external_account"}`
+	for range 2 { // each reader begins at its beginning
+		if got, err := os.ReadFile(os.Getenv("GOOGLE_APPLICATION_CREDENTIALS")); err != nil || string(got) != want {
+			t.Errorf("%s, %v; want %s", got, err, want)
+		}
+	}
+	// Everything else is left as it is.
+	for _, text := range []string{"x", "{}", `{"type":"service_account"}`, `{"type":"external_account"}`, `{"type":"external_account","credential_source":{"url":"http://x"}}`, `{"type":"external_account","credential_source":[]}`} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+		if _, err := lasting(top); err != nil || os.Getenv("GOOGLE_APPLICATION_CREDENTIALS") != file {
+			t.Errorf("%s: %v, %s", text, err, os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"))
+		}
+	}
+}
