@@ -115,7 +115,9 @@ func BuildImages(ctx context.Context, bin, out string, platforms []string, args 
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "images"), append([]string{out}, args...)...)
+	// The checkout may get another commit meanwhile.
+	args = append([]string{out, "--label", "org.opencontainers.image.revision=tested"}, args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "images"), args...)
 	cmd.Env = append(os.Environ(), "BIN="+bin, "PLATFORMS="+strings.Join(platforms, " "))
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the official images: %w\n%s", err, b)

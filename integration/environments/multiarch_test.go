@@ -145,6 +145,9 @@ func checkPlatforms(t *testing.T, dir string, platforms, files []string) {
 		if got := config.OS + "/" + config.Architecture; got != platform {
 			t.Errorf("the image for %s has a config for %s", platform, got)
 		}
+		if got := config.Config.Labels["org.opencontainers.image.revision"]; got != "tested" {
+			t.Errorf("the image for %s is of revision %q", platform, got)
+		}
 		for _, label := range []string{"title", "description", "source", "licenses"} {
 			if config.Config.Labels["org.opencontainers.image."+label] == "" {
 				t.Errorf("the image for %s has no label %s", platform, label)
