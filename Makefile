@@ -76,7 +76,7 @@ environments: ## build in every kind of container that there is and write the ta
 	@scripts/environments $(ARGS)
 
 .PHONY: images
-images: ## build the official images with the executor itself, as OCI layouts in bin/images/
+images: ## build the official images of linux/amd64 and linux/arm64 with the executor itself, as OCI layouts in bin/images/
 	@scripts/images bin/images
 
 .PHONY: bases

@@ -16,14 +16,17 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/docker/go-units"
 
 	"github.com/strake-build/strake/shared/build"
 	"github.com/strake-build/strake/shared/buildcontext"
 	"github.com/strake-build/strake/shared/cli/flags"
+	"github.com/strake-build/strake/shared/credentials/cloud"
 )
 
 // fetchFlags are those of contexts that are not directories of this machine.
@@ -184,8 +187,11 @@ func awsConfig(ctx context.Context) (aws.Config, error) {
 		HTTPClient: &http.Client{Timeout: 1500 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}},
 		Retryer:    retry.AddWithMaxAttempts(aws.NopRetryer{}, 1),
 	})
-	return config.LoadDefaultConfig(ctx,
+	// Metadata services are never asked through a proxy; the SDK's own client would ask it for those of ECS and EKS.
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = cloud.Direct(http.ProxyFromEnvironment) })
+	return config.LoadDefaultConfig(ctx, config.WithHTTPClient(client),
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = near }),
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }),
 	)
 }
 

@@ -33,7 +33,11 @@ func (p *parser) isolation() build.Isolation {
 	}
 	// They are read before the first step, and not again.
 	i.Hide = slices.DeleteFunc(shared.CredentialFiles(os.Environ()), func(f string) bool { return !lstatOK(f) })
-	i.Keep = append(p.kept(), i.Hide...)
+	late, err := lasting(i.Home)
+	if err != nil {
+		p.fail("%w", err)
+	}
+	i.Keep = slices.Concat(p.kept(), i.Hide, late)
 	return i
 }
 

@@ -13,7 +13,7 @@ import (
 
 func (c *command) createCommand() *cli.Command {
 	return &cli.Command{
-		Name: "create", Usage: "make an index of images and push it",
+		Name: "create", Usage: "make an index of images, and push it or save it",
 		ArgsUsage:    "[SOURCE…]",
 		OnUsageError: c.usage,
 		Description: `A SOURCE is a reference; a digest, which is looked for in the target's repository; or, beginning with / or ./, an
@@ -21,6 +21,7 @@ OCI layout, an archive of an image, or a file or directory of digests as CI jobs
 digest files, buildx's metadata, empty files named by the digest. Sources may be images or indexes, anywhere.`,
 		Flags: flags([]cli.Flag{
 			&cli.StringSliceFlag{Name: "target", Aliases: []string{"tag", "t"}, Category: groupOutput, Usage: "`REF`: REPOSITORY[:TAG] to push the index to; tags are moved in this order (repeatable)"},
+			&cli.StringFlag{Name: "oci-layout-path", Category: groupOutput, Usage: "`DIR`: save the index, with all below it, as an OCI layout directory; needs no registry"},
 			&cli.StringSliceFlag{Name: "digests", Aliases: []string{"digests-dir"}, Category: groupInput, Usage: "`PATH`: a file or directory of digests (repeatable)"},
 			&cli.StringFlag{Name: "repository", Category: groupInput, Usage: "`REPOSITORY`: where digests without a repository are (default: the first target's)"},
 			&cli.StringSliceFlag{Name: "platform", Category: groupInput, Usage: "`PLATFORMS`: of sources that are indexes, take these platforms: OS/ARCH[/VARIANT],… (repeatable)"},
@@ -45,8 +46,12 @@ func indexFlags() []cli.Flag {
 func (c *command) create(x *cli.Context) error {
 	p := &parser{x: x}
 	names := list(x, "target")
-	if len(names) == 0 {
-		p.fail("--target: none given")
+	switch {
+	case len(names) > 0:
+	case x.String("oci-layout-path") == "":
+		p.fail("neither --target nor --oci-layout-path is given: the index would go nowhere")
+	case x.Bool("sign"), x.Bool("sign-index-only"):
+		p.fail("--sign: signatures are kept in a registry; name one by --target")
 	}
 	r := merge.Request{Targets: p.targets(names), Index: p.index()}
 	p.collect(&r)

@@ -57,10 +57,40 @@ func (c *command) mergeOnly(x *cli.Context, r merge.Request, refs []string) (*me
 		c.log.Info().Msgf("nothing is written (--dry-run); the index would be %s", plan.Index.Descriptor.Digest)
 		return done, nil
 	}
+	if dir := x.String("oci-layout-path"); dir != "" {
+		if err := saveLayout(x.Context, m, plan, dir, r.Targets); err != nil {
+			return nil, err
+		}
+		c.log.Info().Str("digest", plan.Index.Descriptor.Digest.String()).Msg("saved " + dir)
+	}
 	if err := m.Push(x.Context, plan); err != nil {
 		return nil, err
 	}
 	return done, c.files(x, r.Targets, artifact{plan.Index.Descriptor, plan.Index.Raw}, map[string]any{"strake.manifests": rows(plan.Index.Entries)})
+}
+
+// saveLayout writes the index of a plan as a layout, in which it has the targets' names.
+func saveLayout(ctx context.Context, m *merge.Merger, p *merge.Plan, dir string, targets []merge.Target) error {
+	idx, about, err := m.Content(ctx, p)
+	if err != nil {
+		return err
+	}
+	to := &export.Layout{Path: dir, Referrers: about}
+	if to.Names, err = destinations(targets); err != nil {
+		return err
+	}
+	return to.Export(ctx, idx)
+}
+
+func destinations(targets []merge.Target) (all []export.Destination, err error) {
+	for _, t := range targets {
+		d, err := export.ParseDestination(t.String())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
 }
 
 // setSubject looks up what the index is about.
@@ -114,12 +144,9 @@ func (c *command) files(x *cli.Context, targets []merge.Target, a artifact, extr
 		Digest: x.String("digest-file"), NameDigest: x.String("image-name-with-digest-file"),
 		Metadata: x.String("metadata-file"), Extra: extra,
 	}
-	for _, t := range targets {
-		d, err := export.ParseDestination(t.String())
-		if err != nil {
-			return err
-		}
-		f.Destinations = append(f.Destinations, d)
+	var err error
+	if f.Destinations, err = destinations(targets); err != nil {
+		return err
 	}
 	return f.Write(context.WithoutCancel(x.Context), a)
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -97,7 +98,7 @@ func (b *Bed) layouts(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return out, BuildImages(ctx, bin, out)
+	return out, BuildImages(ctx, bin, out, []string{"linux/" + runtime.GOARCH})
 }
 
 func copyFile(from, to string) error {
@@ -108,14 +109,16 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, content, 0o755)
 }
 
-// BuildImages builds the official images with the executor in bin, as OCI layouts below out.
-func BuildImages(ctx context.Context, bin, out string) error {
+// BuildImages builds the official images for some platforms, with the executor in bin, as OCI layouts below out.
+func BuildImages(ctx context.Context, bin, out string, platforms []string, args ...string) error {
 	root, err := testkit.Root(ctx)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "images"), out)
-	cmd.Env = append(os.Environ(), "BIN="+bin)
+	// The checkout may get another commit meanwhile.
+	args = append([]string{out, "--label", "org.opencontainers.image.revision=tested"}, args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "images"), args...)
+	cmd.Env = append(os.Environ(), "BIN="+bin, "PLATFORMS="+strings.Join(platforms, " "))
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the official images: %w\n%s", err, b)
 	}

@@ -2,6 +2,7 @@ package environments
 
 import (
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func TestOfficialImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := t.TempDir()
-	if err := BuildImages(t.Context(), filepath.Join(bed.dir, "bin"), second); err != nil {
+	if err := BuildImages(t.Context(), filepath.Join(bed.dir, "bin"), second, []string{"linux/" + runtime.GOARCH}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"executor", "executor-debug", "warmer", "manifest"} {

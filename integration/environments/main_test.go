@@ -14,6 +14,7 @@ var (
 	bed     *Bed
 	full    = flag.Bool("full", false, "build the big Dockerfiles in every environment, and write the table of docs/environments.md")
 	heavily = flag.Bool("big", false, "build the big Dockerfiles in the environments that differ most")
+	cross   = flag.Bool("cross", false, "build the official images of other platforms with the real programs, and start them where qemu is; otherwise small ones stand in for them")
 	only    = flag.String("only", "", "only environments with one of these names, separated by commas")
 )
 

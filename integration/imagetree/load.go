@@ -78,7 +78,8 @@ func images(idx v1.ImageIndex) ([]Image, error) {
 }
 
 func child(idx v1.ImageIndex, d v1.Descriptor) ([]Image, error) {
-	if d.Annotations["vnd.docker.reference.type"] == "attestation-manifest" {
+	// What is told of an image, beside it in an index or as its referrer in a layout, is no image.
+	if d.Annotations["vnd.docker.reference.type"] == "attestation-manifest" || d.ArtifactType != "" {
 		return nil, nil
 	}
 	if d.MediaType.IsIndex() {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -171,6 +172,9 @@ func (e *engine) roots(ctx context.Context, s *isolation) (run.Roots, error) {
 
 // open takes the disposable root for this build.
 func (s *isolation) open(ctx context.Context, dir string) (err error) {
+	// The system's authorities are read once, when they are first needed: not from
+	// a stage.
+	_, _ = x509.SystemCertPool() // who needs them will say that there are none
 	o := s.disposable()
 	o.Keep = append([]string{dir}, o.Keep...)
 	s.root, err = disposable.Open(ctx, o, func() {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/smithy-go"
 
 	"github.com/strake-build/strake/shared/op/source"
 )
@@ -95,12 +96,27 @@ func (o *s3Object) load(ctx context.Context) error {
 		return nil
 	}
 	cached := aws.NewCredentialsCache(c.Credentials)
-	if _, err := cached.Retrieve(ctx); err == nil {
+	_, err = cached.Retrieve(ctx)
+	// Whoever has a role to assume has an identity, and wants to know what is wrong with it.
+	op, ok := errors.AsType[*smithy.OperationError](err)
+	switch {
+	case err == nil:
 		o.credentials = cached
-	} else if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case ok && op.ServiceID != "ec2imds":
+		return noIdentity(op)
 	}
 	return nil
+}
+
+// noIdentity says why a role cannot be assumed, without what was sent.
+func noIdentity(op *smithy.OperationError) error {
+	what := op.ServiceID + " " + op.OperationName
+	if e, ok := errors.AsType[smithy.APIError](op); ok {
+		return fmt.Errorf("the identity of AWS was refused by %s: %s: %w", what, e.ErrorCode(), source.ErrDenied)
+	}
+	return fmt.Errorf("the identity of AWS: %s: %w", what, source.ErrUnavailable)
 }
 
 // open implements source.Opener. A bucket may be in another region than it was

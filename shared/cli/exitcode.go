@@ -91,6 +91,7 @@ func registries() []Class {
 func files() []Class {
 	return []Class{
 		{ExitNoInput, "not found", Is(fs.ErrNotExist)},
+		{ExitConfig, "configuration", Is(store.ErrNotStore)},
 		{ExitCantCreate, "permission", Is(fs.ErrPermission)},
 	}
 }

@@ -78,6 +78,7 @@ type entry struct {
 	// host, more for a path, less for a part of the host's name.
 	fits func(target scope) (rank int, ok bool)
 	weak bool // a failure is told and passed over
+	soft bool // until when an answer is good is a guess: it stays where there is no newer one
 	get  func(ctx context.Context, target scope) (authn.AuthConfig, time.Time, error)
 }
 
@@ -275,7 +276,12 @@ func (k *Keychain) ask(ctx context.Context, e entry, target scope) (authn.AuthCo
 	if n.asked && !expired(n.until) {
 		return n.c, n.until, n.err
 	}
-	n.c, n.until, n.err = e.get(ctx, target)
+	c, until, err := e.get(ctx, target)
+	if err != nil && e.soft && n.asked && n.err == nil && !until.IsZero() { // a cloud that stands in for a program knows the end
+		n.until = until
+		return n.c, n.until, nil
+	}
+	n.c, n.until, n.err = c, until, err
 	none := n.err == nil || errors.Is(n.err, ErrNone)
 	// A cancelled question says nothing about the next one.
 	n.asked = ctx.Err() == nil && (none || e.weak)

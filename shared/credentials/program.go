@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,14 @@ type Programs struct {
 	Builtin map[string]Provider
 	// Limit is how long one may take; zero means half a minute.
 	Limit time.Duration
+	// Fresh is how long an answer is taken without asking again, as programs do not
+	// say until when it is good; zero means five minutes.
+	Fresh time.Duration
+}
+
+// until is when a program is to be asked again.
+func (p Programs) until() time.Time {
+	return time.Now().Add(early + cmp.Or(p.Fresh, 5*time.Minute))
 }
 
 // tokenUser is the user name that stands for an identity token
@@ -38,14 +47,14 @@ const addressOfHub = "https://index.docker.io/v1/"
 
 // helper is the entry for a registry that a file names a helper for.
 func (s Sources) helper(origin, key, helper string) entry {
-	e := entry{fits: parseScope(key).fits, origin: fmt.Sprintf("%s, credential helper %q for %s", origin, helper, key)}
+	e := entry{soft: true, fits: parseScope(key).fits, origin: fmt.Sprintf("%s, credential helper %q for %s", origin, helper, key)}
 	e.get = func(ctx context.Context, target scope) (authn.AuthConfig, time.Time, error) {
 		c, err := s.Programs.get(ctx, helper, addressOf(key))
 		p := s.Programs.Builtin[helper]
 		if errors.Is(err, exec.ErrNotFound) && p != nil && p.Serves(target.host) {
 			return p.Credential(ctx, target.host)
 		}
-		return c, time.Time{}, err
+		return c, s.Programs.until(), err
 	}
 	return e
 }
@@ -53,7 +62,7 @@ func (s Sources) helper(origin, key, helper string) entry {
 // store is the entry for the store of all credentials. Files with one are often
 // copied from where it exists to where it does not: that is told, and passed over.
 func (s Sources) store(origin, helper string, keys []string) entry {
-	e := entry{origin: fmt.Sprintf("%s, credential store %q", origin, helper), weak: true}
+	e := entry{origin: fmt.Sprintf("%s, credential store %q", origin, helper), weak: true, soft: true}
 	e.fits = func(scope) (int, bool) { return 0, true }
 	e.get = func(ctx context.Context, target scope) (authn.AuthConfig, time.Time, error) {
 		address := addressOf(target.host)
@@ -64,7 +73,7 @@ func (s Sources) store(origin, helper string, keys []string) entry {
 			}
 		}
 		c, err := s.Programs.get(ctx, helper, address)
-		return c, time.Time{}, err
+		return c, s.Programs.until(), err
 	}
 	return e
 }

@@ -44,6 +44,32 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// What a program gives may end while a build runs: it is asked again after a while, and what it gave stays if it fails then.
+func TestProgramsAreAskedAgain(t *testing.T) {
+	dir := t.TempDir()
+	for _, config := range []string{`{"credHelpers":{"r.io":"counts"}}`, `{"credsStore":"counts"}`} {
+		for fresh, want := range map[time.Duration]string{time.Nanosecond: "2", 0: "1"} {
+			count := filepath.Join(t.TempDir(), "n")
+			program(t, dir, "counts", `n=$(($(cat "$COUNT" 2>/dev/null || echo 0)+1)); echo $n >"$COUNT"; echo "{\"Username\":\"u\",\"Secret\":\"$n\"}"`)
+			k, err := credentials.New(credentials.Sources{
+				Inline: config, Programs: credentials.Programs{Path: []string{dir}, Environ: []string{"COUNT=" + count, "PATH=" + os.Getenv("PATH")}, Fresh: fresh},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"1", want} {
+				if c, err := k.Find(t.Context(), "r.io/x"); err != nil || c == nil || c.Password != want {
+					t.Errorf("%s, %v: %v, %v; want %s", config, fresh, c, err, want)
+				}
+			}
+			program(t, dir, "counts", "exit 1")
+			if c, err := k.Find(t.Context(), "r.io/x"); err != nil || c == nil || c.Password != want {
+				t.Errorf("%s, %v: %v, %v after it fails; want %s", config, fresh, c, err, want)
+			}
+		}
+	}
+}
+
 func TestMissingStoreIsTold(t *testing.T) {
 	var lines []string
 	s := credentials.Sources{Inline: `{"credsStore":"desktop"}`, Notice: func(l string) { lines = append(lines, l) }}

@@ -72,7 +72,13 @@ func findInLayout(l layout, chosen string) (node, error) {
 	if err := json.Unmarshal(raw, &idx); err != nil {
 		return node{}, fmt.Errorf("read index.json: %w", err)
 	}
-	d, err := choose(idx.Manifests, chosen)
+	all := idx.Manifests
+	if chosen == "" {
+		if all, err = l.subjects(all); err != nil {
+			return node{}, err
+		}
+	}
+	d, err := choose(all, chosen)
 	if err != nil {
 		return node{}, err
 	}
@@ -80,6 +86,27 @@ func findInLayout(l layout, chosen string) (node, error) {
 	d.Annotations = nil
 	b, err := l.manifest(context.Background(), d)
 	return node{d, b, l}, err
+}
+
+// subjects leaves out what refers to something else, where anything is left then.
+func (l layout) subjects(all []v1.Descriptor) ([]v1.Descriptor, error) {
+	if len(all) < 2 {
+		return all, nil
+	}
+	var own []v1.Descriptor
+	for _, d := range all {
+		b, err := l.manifest(context.Background(), d)
+		if err != nil {
+			return nil, err
+		}
+		if !hasSubject(b) {
+			own = append(own, d)
+		}
+	}
+	if len(own) == 0 {
+		return all, nil
+	}
+	return own, nil
 }
 
 // choose finds what is meant among the things in a layout. The same thing may

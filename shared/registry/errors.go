@@ -79,7 +79,7 @@ func (e *Error) hint() string {
 			return "if the service belongs to " + e.Registry + ", allow it with --registry-token-service"
 		case isBadCertificate(e.Err):
 			return "give the CA of " + e.Registry + " with --registry-certificate, or use --skip-tls-verify-registry"
-		case isAlert(e.Err):
+		case isAlert(e.Err), isRefusal(e.Err):
 			return "if " + e.Registry + " wants a client certificate, give it with --registry-client-cert"
 		}
 		return "if " + e.Registry + " speaks plain HTTP only, allow it with --insecure-registry"
@@ -125,7 +125,7 @@ func kindOf(err error) error {
 	// Where plain HTTP may be tried after HTTPS, err holds what became of both.
 	te, answered := errors.AsType[*transport.Error](err)
 	switch {
-	case isBadCertificate(err), errors.Is(err, errRealm), isAlert(err):
+	case isBadCertificate(err), errors.Is(err, errRealm), isAlert(err), isRefusal(err):
 		return ErrUntrusted
 	case answered:
 		return kindOfAnswer(te)
@@ -186,6 +186,17 @@ func isUntrusted(err error) bool {
 func isAlert(err error) bool {
 	oe, ok := errors.AsType[*net.OpError](err)
 	return ok && oe.Op == "remote error"
+}
+
+// isRefusal tells whether a server broke off all connections by TLS, and asked for
+// TLS where plain HTTP was tried: its alert was overtaken by the reset.
+func isRefusal(err error) bool {
+	te, answered := errors.AsType[*transport.Error](err)
+	if !answered || te.StatusCode != http.StatusBadRequest || !isNetwork(err) {
+		return false
+	}
+	said := strings.ToLower(te.Error()) // by Go's server, by nginx
+	return strings.Contains(said, "http request to an https server") || strings.Contains(said, "plain http request was sent to https port")
 }
 
 func isBadCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }

@@ -19,6 +19,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-containerregistry/pkg/authn"
 )
@@ -71,7 +72,9 @@ func (a *amazon) get(ctx context.Context, host string) (credential, error) {
 	}
 	// The SDK's own kind of client, as AWS_CA_BUNDLE works with no other.
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = a.proxy })
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(call.region), config.WithHTTPClient(client), config.WithRetryMaxAttempts(2))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(call.region), config.WithHTTPClient(client), config.WithRetryMaxAttempts(2),
+		// The services of ECS and EKS have a client of the SDK's own otherwise, which asks the proxy for them.
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }))
 	if err != nil {
 		return credential{}, err
 	}

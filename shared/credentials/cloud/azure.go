@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -60,13 +61,10 @@ func (a *azure) get(ctx context.Context, host string) (credential, error) {
 	}
 	id := a.id
 	if id == nil {
-		def, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
-			ClientOptions: azcore.ClientOptions{Cloud: c.where, Transport: a.http, Retry: policy.RetryOptions{MaxRetries: 1}},
-		})
-		if err != nil {
+		var err error
+		if id, err = machineIdentity(azcore.ClientOptions{Cloud: c.where, Transport: a.http, Retry: policy.RetryOptions{MaxRetries: 1}}); err != nil {
 			return credential{}, none(errors.New("no identity of Azure was found in the environment"))
 		}
-		id = def
 	}
 	token, err := id.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.audience + "/.default"}})
 	if refused, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok && refused.RawResponse != nil {
@@ -76,6 +74,17 @@ func (a *azure) get(ctx context.Context, host string) (credential, error) {
 		return credential{}, none(errors.New("no identity of Azure was found in the environment or from its metadata services"))
 	}
 	return a.exchange(ctx, host, token.Token)
+}
+
+// machineIdentity is the chain of Azure's library, and before it a federated token
+// that stands in a variable itself, as kaniko's acr-env takes it.
+func machineIdentity(o azcore.ClientOptions) (azcore.TokenCredential, error) {
+	token, tenant, client := os.Getenv("AZURE_FEDERATED_TOKEN"), os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
+	if token != "" && tenant != "" && client != "" && os.Getenv("AZURE_CLIENT_SECRET") == "" {
+		given := func(context.Context) (string, error) { return token, nil }
+		return azidentity.NewClientAssertionCredential(tenant, client, given, &azidentity.ClientAssertionCredentialOptions{ClientOptions: o})
+	}
+	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: o})
 }
 
 // goodFor is how long a refresh token is taken to be good; Azure says three hours.

@@ -77,11 +77,17 @@ func (o Options) transport() *http.Transport {
 	}
 }
 
-func (o Options) proxy(req *http.Request) (*url.URL, error) {
-	if o.Proxy == nil || isMetadata(req.URL.Hostname()) {
-		return nil, nil
+func (o Options) proxy(req *http.Request) (*url.URL, error) { return Direct(o.Proxy)(req) }
+
+// Direct has metadata services asked directly, whatever proxy says. A nil proxy
+// means that all are.
+func Direct(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(req *http.Request) (*url.URL, error) {
+		if proxy == nil || isMetadata(req.URL.Hostname()) {
+			return nil, nil
+		}
+		return proxy(req)
 	}
-	return o.Proxy(req)
 }
 
 // isMetadata tells whether a host is one that clouds answer at inside a machine.
