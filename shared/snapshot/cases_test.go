@@ -274,6 +274,39 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// A file that was made again as it was is a change only if a layer can tell its time from that before, whatever the clock says.
+func TestLatest(t *testing.T) {
+	later := time.Now().Add(time.Hour)
+	for _, c := range []struct {
+		latest *time.Time
+		want   int // entries
+	}{{nil, 1}, {&then, 0}, {&later, 1}} {
+		table := base()
+		root := checkout(t, table, layer.CheckoutOptions{Form: layer.Applied})
+		index, err := snapshot.Take(t.Context(), root, snapshot.Options{Latest: c.latest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		upper := t.TempDir()
+		for _, dir := range []string{root, upper} {
+			run(t, "sh", "-ec", `cd "$1"; mkdir -p etc; rm -f etc/link; ln -s passwd etc/link`, "sh", dir)
+		}
+		twice, _, err := index.Changes(t.Context(), root, lower(table))
+		if err != nil {
+			t.Fatal(err)
+		}
+		once, err := snapshot.Upper(t.Context(), upper, snapshot.UpperOptions{Lower: lower(table), Latest: c.latest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for how, got := range map[string]*layer.Table{"looking twice": twice, "upper directory": once} {
+			if n := got.Lookup("etc/link"); (n != nil) != (c.want > 0) {
+				t.Errorf("latest %v, %s:\n%s", c.latest, how, describe(got))
+			}
+		}
+	}
+}
+
 func check(t *testing.T, got, want string) {
 	t.Helper()
 	if got != want {

@@ -44,6 +44,9 @@ type Options struct {
 	// Beyond, where set, is a number that changes with what Adjust says of a
 	// file, since the disk does not. The file's path is not filled in.
 	Beyond func(f File) uint64
+	// Latest, where set, is the latest time that a file of a layer gets when it is
+	// packed.
+	Latest *time.Time
 }
 
 // Take looks at a plain directory in which nothing runs. What is mounted below
@@ -165,7 +168,7 @@ func (x *Index) Changes(ctx context.Context, root string, lower Lower) (*layer.T
 	if err := s.describeAll(ctx); err != nil {
 		return nil, nil, fmt.Errorf("look for changes: %w", err)
 	}
-	t, err := reduce(ctx, top, lower)
+	t, err := reduce(ctx, top, lower, x.Latest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for changes: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"time"
 
 	"github.com/strake-build/strake/shared/layer"
 )
@@ -47,16 +48,17 @@ func (c *change) isDir() bool { return c.in != nil && c.in.Kind == layer.Dir }
 
 // reducer takes from a tree of changes what is no change.
 type reducer struct {
-	ctx   context.Context // of the one call that this is
-	lower Lower
-	links map[fileID][]*change
+	ctx    context.Context // of the one call that this is
+	lower  Lower
+	latest *time.Time
+	links  map[fileID][]*change
 }
 
-func reduce(ctx context.Context, top *change, lower Lower) (*layer.Table, error) {
+func reduce(ctx context.Context, top *change, lower Lower, latest *time.Time) (*layer.Table, error) {
 	if lower == nil {
 		lower = func(string) (*layer.Inode, bool) { return nil, false }
 	}
-	r := &reducer{ctx: ctx, lower: lower, links: make(map[fileID][]*change)}
+	r := &reducer{ctx: ctx, lower: lower, latest: latest, links: make(map[fileID][]*change)}
 	if err := r.compare(top, false); err != nil {
 		return nil, err
 	}
@@ -158,7 +160,7 @@ func (r *reducer) compareFile(c *change, hidden bool) error {
 		r.links[c.id] = append(r.links[c.id], c)
 	}
 	old := r.below(c, hidden)
-	if old == nil || !sameFile(c.in, old) {
+	if old == nil || !r.sameFile(c.in, old) {
 		return nil
 	}
 	same, err := sameContent(c.in, old)
@@ -221,15 +223,23 @@ func sameDir(a, b *layer.Inode) bool {
 	return a.Kind == b.Kind && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
-// sameFile compares times by the second, as tar has them.
-func sameFile(a, b *layer.Inode) bool {
+// second is a time as a layer has it. Times that come out the same are the same: otherwise the clock would say whether a
+// file that was made again as it was is a change, by whether a second began between two steps.
+func (r *reducer) second(t time.Time) int64 {
+	if r.latest != nil && t.After(*r.latest) {
+		t = *r.latest
+	}
+	return t.Unix()
+}
+
+func (r *reducer) sameFile(a, b *layer.Inode) bool {
 	if a.Kind == layer.Symlink {
 		// Nobody can set the mode of a symlink; archives tell all kinds of it.
 		c := *a
 		c.Mode = b.Mode
 		a = &c
 	}
-	return sameDir(a, b) && a.Size == b.Size && a.ModTime.Unix() == b.ModTime.Unix() && a.Target == b.Target &&
+	return sameDir(a, b) && a.Size == b.Size && r.second(a.ModTime) == r.second(b.ModTime) && a.Target == b.Target &&
 		a.DevMajor == b.DevMajor && a.DevMinor == b.DevMinor
 }
 

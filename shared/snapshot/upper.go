@@ -9,6 +9,7 @@ package snapshot
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/strake-build/strake/shared/layer"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ type UpperOptions struct {
 	Ignore func(path string) bool
 	// Adjust, where set, corrects each inode, from several goroutines at once.
 	Adjust Adjust
+	// Latest, where set, is the latest time that a file of a layer gets when it is
+	// packed (layer.WriteOptions.Epoch).
+	Latest *time.Time
 }
 
 // Upper reads the upper directory of an overlay, after the processes that wrote
@@ -65,7 +69,7 @@ func Upper(ctx context.Context, root string, o UpperOptions) (*layer.Table, erro
 	if o.Names != nil && o.Lower != nil {
 		expand(top, false, o.Lower, o.Names)
 	}
-	return reduce(ctx, top, o.Lower)
+	return reduce(ctx, top, o.Lower, o.Latest)
 }
 
 // adopt turns what was walked into what changed: all of it.

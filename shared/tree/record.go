@@ -32,7 +32,7 @@ func (w *Workspace) Applied() layer.CheckoutOptions {
 
 // Snapshot says how a plain directory is looked at.
 func (w *Workspace) Snapshot(ignore func(string) bool) snapshot.Options {
-	o := snapshot.Options{Ignore: ignore}
+	o := snapshot.Options{Ignore: ignore, Latest: w.pack.Epoch}
 	if w.record != nil {
 		o.Adjust, o.Beyond = w.adjuster(), w.beyond
 	}

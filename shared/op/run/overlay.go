@@ -132,7 +132,7 @@ func (r *overlayRoot) Commit(ctx context.Context) (tree.Tree, error) {
 		return tree.Tree{}, fmt.Errorf("remove overlay's work directory: %w", err)
 	}
 	t, err := snapshot.Upper(ctx, r.upper, snapshot.UpperOptions{
-		Lower: r.inLower, Names: r.namesInLower, UserXattr: r.roots.UserXattr, Ignore: r.roots.Ignore,
+		Lower: r.inLower, Names: r.namesInLower, UserXattr: r.roots.UserXattr, Ignore: r.roots.Ignore, Latest: r.roots.Workspace.Snapshot(nil).Latest,
 	})
 	if err != nil {
 		return tree.Tree{}, fmt.Errorf("find what the step changed: %w", err)
