@@ -32,6 +32,7 @@ type order struct {
 	Load     string // an earlier SaveTree
 	Probe    bool   // only ask Supported
 	Kill     bool   // stop serving by the context when the first process has ended
+	Alone    bool   // the builder is in a user namespace with no ids but its own
 	Disturb  bool   // send signals to all threads of the builder
 }
 
@@ -258,7 +259,11 @@ func emulate(t testing.TB, o order) report {
 	defer rd.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--no-new-privs", helperBinary(t))
+	args := []string{"--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--no-new-privs"}
+	if o.Alone {
+		args = append(args, "unshare", "--user", "--map-root-user")
+	}
+	cmd := exec.CommandContext(ctx, "setpriv", append(args, helperBinary(t))...)
 	cmd.Env = append(os.Environ(), helperEnv+"=1")
 	cmd.Stdin = bytes.NewReader(in)
 	cmd.Stderr = os.Stderr

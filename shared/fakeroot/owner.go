@@ -108,6 +108,7 @@ func (c *call) chmod() answer {
 // setMode gives a file another mode, on the disk as far as that is possible: a file of the container's runtime is not ours.
 func (c *call) setMode(fd int, f *file, perm uint32) answer {
 	f.mode = f.mode&unix.S_IFMT | perm
+	f.followMode()
 	onDisk := DiskMode(uint32(f.disk.Mode)&unix.S_IFMT | perm)
 	err := chmodFD(fd, onDisk)
 	if err != nil && err != unix.EPERM {

@@ -18,10 +18,9 @@ const programEnv = "STRAKE_FAKEROOT_PROGRAM"
 // programs are what this binary does when it is the program that runs under the emulation: a static one of Go's, whose
 // system calls no C library makes.
 var programs = map[string]func() error{
-	"static":    static,
-	"bench":     bench,
-	"create":    create,
-	"namespace": namespace,
+	"static": static,
+	"bench":  bench,
+	"create": create,
 }
 
 // static changes its user in all threads and looks at files from many of them.
@@ -83,16 +82,6 @@ func create() error {
 		}
 	}
 	return nil
-}
-
-// namespace runs a script in a user namespace that knows the builder's ids only.
-func namespace() error {
-	cmd := exec.Command("sh", "-ec", os.Args[1])
-	cmd.Env = append(os.Environ(), programEnv+"=")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
-	ids := []syscall.SysProcIDMap{{HostID: builderID, Size: 1}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
-	return cmd.Run()
 }
 
 // bench measures calls, in microseconds.

@@ -43,7 +43,7 @@ type Attr struct {
 	// Type is S_IFCHR or S_IFBLK for a device, which is an empty regular file on the disk, and 0 otherwise.
 	Type uint32
 	Rdev uint64 // as unix.Mkdev makes it
-	// Xattrs are recorded extended attributes: those that only root may set (security.capability, trusted.*).
+	// Xattrs are recorded extended attributes: those that only root may set (security.capability, trusted.*), and access control lists.
 	Xattrs map[string]string
 }
 

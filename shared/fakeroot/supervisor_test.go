@@ -84,20 +84,23 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestForeignACL sets an access control list from a user namespace that knows one id only.
+// TestForeignACL sets access control lists in a user namespace that knows one id only, which is where the builder is, too.
 func TestForeignACL(t *testing.T) {
 	t.Parallel()
-	const list = "0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff"
-	r := emulate(t, order{Dir: workDir(t, builderID), Args: []string{helperBinary(t), `mkdir d
-setfattr -n system.posix_acl_access -v 0x` + list + ` d
-getfattr -e hex -n system.posix_acl_access d; stat -c %a d`}, Env: []string{helperEnv + "=", programEnv + "=namespace"}})
-	if r.Err != "" || r.Code != 0 {
-		t.Errorf("code %d, error %q", r.Code, r.Err)
+	const (
+		list    = "0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff"
+		chmoded = "0200000001000700ffffffff04000500ffffffff080005000400000010000100ffffffff20000100ffffffff"
+	)
+	r := shell(t, order{Alone: true}, `mkdir d gone; for i in d gone; do setfattr -n system.posix_acl_access -v 0x`+list+` $i; done
+getfattr -e hex -n system.posix_acl_access d; stat -c %a d; chmod 711 d; cp -a d copy
+setfattr -n system.posix_acl_default -v 0x`+list+` d; setfattr -x system.posix_acl_access gone`, "# file: d\nsystem.posix_acl_access=0x"+list+"\n\n755\n")
+	want := []string{
+		". 0040755 0:0",
+		"copy 0040711 0:0 system.posix_acl_access=" + chmoded,
+		"d 0040711 0:0 system.posix_acl_access=" + chmoded + " system.posix_acl_default=" + list,
+		"gone 0040755 0:0",
 	}
-	if d := cmp.Diff("# file: d\nsystem.posix_acl_access=0x"+list+"\n\n755\n", r.Output); d != "" {
-		t.Errorf("output (-want +got):\n%s", d)
-	}
-	if d := cmp.Diff([]string{". 0040755 0:0", "d 0040755 0:0 system.posix_acl_access=" + list}, r.Tree); d != "" {
+	if d := cmp.Diff(want, r.Tree); d != "" {
 		t.Errorf("tree (-want +got):\n%s", d)
 	}
 }

@@ -224,8 +224,11 @@ func (c *call) listxattr() answer {
 // removexattr is removexattr(2): dir, path, flags, name.
 func (c *call) removexattr() answer {
 	name, good := c.xattrName(3)
-	if !good || isACL(name) { // whatever ids are in a list, the owner may remove it
+	if !good {
 		return pass
+	}
+	if isACL(name) {
+		return c.removeACL(name)
 	}
 	fd, f, good := c.opened(c.arg[2])
 	if !good {

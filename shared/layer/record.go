@@ -28,6 +28,12 @@ func Privileged(name string) bool {
 	return strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "trusted.")
 }
 
+// Recorded tells whether an extended attribute is recorded where users are emulated: the kernel refuses those of root, and
+// access control lists that name users who are not known to it.
+func Recorded(name string) bool {
+	return Privileged(name) || name == "system.posix_acl_access" || name == "system.posix_acl_default"
+}
+
 // exceptional tells whether a file is more than the disk of an ordinary user can
 // say. The kernel takes set-user-ID from a file that its owner writes to, so that
 // is recorded, too.
@@ -40,7 +46,7 @@ func (w *writer) exceptional(in *Inode) bool {
 		return true
 	}
 	for name := range in.Xattrs {
-		if Privileged(name) {
+		if Recorded(name) {
 			return true
 		}
 	}

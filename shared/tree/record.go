@@ -55,7 +55,7 @@ func (w *Workspace) remember(st *unix.Statx_t, in *layer.Inode) {
 	foreign := st.Uid != uint32(os.Geteuid()) && in.UID == 0 //nolint:gosec // an id fits
 	a.HasMode = in.Kind != layer.Symlink && (foreign || uint32(st.Mode)&0o7777 != in.Mode || fakeroot.NeedsMode(kind|in.Mode))
 	for name, value := range in.Xattrs {
-		if layer.Privileged(name) {
+		if layer.Recorded(name) {
 			if a.Xattrs == nil {
 				a.Xattrs = make(map[string]string)
 			}
