@@ -12,8 +12,6 @@ import (
 
 	"github.com/google/shlex"
 	"go.yaml.in/yaml/v3"
-
-	"github.com/strake-build/strake/shared/cli/flags"
 )
 
 // others are the programs beside this one. They are built for their own word on
@@ -88,11 +86,7 @@ func takes(t *testing.T, dir string, line []string) {
 		}
 		return
 	}
-	p := program()
-	for name := range p.Absent { // of kaniko's: their words are right
-		p.Flags = append(p.Flags, flags.Flag{Name: name})
-	}
-	s, err := p.Resolve(line[1:], nil)
+	s, err := program().Resolve(line[1:], nil)
 	if err != nil {
 		t.Errorf("%s: %v", strings.Join(line, " "), err)
 	}

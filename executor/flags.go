@@ -28,7 +28,7 @@ func program() *flags.Program {
 	return &flags.Program{
 		Name: "executor", Doc: "build a container image from a Dockerfile, without a daemon and without privilege",
 		Long: about, Flags: buildFlags(), Commands: subcommands(), Variables: envVariables(), Families: shared.Families(),
-		Absent: laterFlags(), Config: configFile,
+		Config: configFile,
 	}
 }
 
@@ -78,6 +78,7 @@ func stepFlags() []flags.Flag {
 		{Name: "identity", Default: "auto", Words: environment.Identities(), Group: groupRun, Doc: "who RUN's users are"},
 		{Name: "overlay-memory", Value: "SIZE", Group: groupRun, Doc: "where no volume takes an overlay, keep layers in memory, up to this size: 2g"},
 		{Name: "cleanup", Kind: flags.Bool, Env: []string{"KANIKO_CLEANUP"}, Group: groupRun, State: flags.Fixed, Doc: "empty the container's root after a build in place; the next build does so anyway", Note: "what a build made below its own directory is removed always, and nothing else but a root that is the builder's own"},
+		{Name: "materialize", Kind: flags.Bool, Group: groupRun, State: flags.Fixed, Doc: "leave the image's files in the container's root at the end, in place", Note: "in the official image only, whose root is the builder's own; the next build there removes them"},
 		{Name: "kaniko-dir", Env: []string{"KANIKO_DIR"}, Value: "DIR", Group: groupRun, State: flags.Kept, Doc: "the builder's own directory (default: /kaniko where it exists, else strake in the user's cache directory)"},
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -322,25 +321,6 @@ func TestRequestMistakes(t *testing.T) {
 				t.Errorf("got %q, want %q in it", msg, tt.want)
 			}
 		})
-	}
-}
-
-// Every flag of kaniko's that is refused is refused by its own name, and none is
-// both refused and offered.
-func TestLaterFlags(t *testing.T) {
-	for name := range laterFlags() {
-		for _, f := range buildFlags() {
-			if f.Name == name || f.Short == name || slices.Contains(f.Aliases, name) {
-				t.Errorf("--%s is offered", name)
-			}
-		}
-		dashes := "--"
-		if len(name) == 1 {
-			dashes = "-"
-		}
-		if _, msg := parse(t, dashes+name+"=x"); !strings.HasPrefix(msg, dashes+name+": "+laterFlags()[name]) {
-			t.Errorf("--%s: %s", name, msg)
-		}
 	}
 }
 

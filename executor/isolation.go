@@ -20,7 +20,8 @@ import (
 
 // isolation is how steps are to be isolated.
 func (p *parser) isolation() build.Isolation {
-	i := build.Isolation{View: p.x.String("isolation"), Identity: p.x.String("identity"), Clean: p.x.Bool("cleanup")}
+	i := build.Isolation{View: p.x.String("isolation"), Identity: p.x.String("identity"), Clean: p.x.Bool("cleanup"), Materialize: p.x.Bool("materialize")}
+	p.materialized(&i)
 	program, err := os.Executable()
 	if err != nil {
 		p.fail("find the builder's own program: %w", err)
@@ -39,6 +40,19 @@ func (p *parser) isolation() build.Isolation {
 	}
 	i.Keep = slices.Concat(p.kept(), i.Hide, late)
 	return i
+}
+
+// materialized has a build whose files are to stay in the container's root carried out there.
+func (p *parser) materialized(i *build.Isolation) {
+	switch {
+	case !i.Materialize:
+	case i.Clean:
+		p.fail("--materialize leaves the image's files in the container's root, and --cleanup empties it: choose one")
+	case i.View == "auto":
+		i.View = environment.InPlace
+	case i.View != environment.InPlace:
+		p.fail("--materialize: with --isolation %s the image's root is apart from the container's; leave that out, or save the image with --oci-layout-path", i.View)
+	}
 }
 
 // kept are the files and directories that the flags name: they stay where they

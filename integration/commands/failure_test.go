@@ -26,7 +26,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{name: "step's own", dockerfile: "FROM busybox\nRUN exit 42\n", code: 42, says: "42"},
 		{name: "unknown flag", dockerfile: small, build: testkit.Build{Args: []string{"--nonsense"}}, code: 64, says: "nonsense"},
-		{name: "kaniko's flag", dockerfile: small, build: testkit.Build{Args: []string{"--materialize"}}, code: 64, says: "materialize"},
+		{name: "contradiction", dockerfile: small, build: testkit.Build{Args: []string{"--materialize", "--cleanup"}}, code: 64, says: "choose one"},
 		{name: "instruction", dockerfile: "FROM busybox\nNONSENSE x\n", code: 65, says: "Dockerfile:2"},
 		{name: "lint", dockerfile: "# check=error=true\nFROM busybox\nMAINTAINER me\n", code: 65, says: "MaintainerDeprecated"},
 		{name: "context", dockerfile: small, build: testkit.Build{Context: missing}, code: 66, says: missing},

@@ -199,7 +199,10 @@ func (b *Builder) Run(ctx context.Context, req Request) (_ *Result, err error) {
 	case res.MultiPlatform:
 		out.Artifact, err = image.Index(parts, req.Format, req.Annotations.Index)
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, e.materialize(ctx, trees)
 }
 
 // clamp makes the build's times the same at any time, where that is asked for.

@@ -94,6 +94,11 @@ func (e *engine) prepare(ctx context.Context, g *graph.Graph) error {
 	if !hasRun(g) {
 		return nil
 	}
+	return e.isolated(ctx)
+}
+
+// isolated gets ready to run steps, once.
+func (e *engine) isolated(ctx context.Context) error {
 	e.prepared.Do(func() { e.prepErr = e.openSandbox(ctx) })
 	return e.prepErr
 }

@@ -34,6 +34,9 @@ type Isolation struct {
 	Hide []string
 	// Clean empties the disposable root at the end.
 	Clean bool
+	// Materialize leaves the image's own root filesystem in the disposable root at
+	// the end, whether a step has run there or not.
+	Materialize bool
 }
 
 func (i *Isolation) disposable() disposable.Options {

@@ -37,7 +37,7 @@ func program(config string) *flags.Program {
 		Name: "prog", Doc: "do it", Long: "At length.\n\nAnd more.", Flags: table, Config: config,
 		Commands:  []flags.Command{{Name: "check", Doc: "look only", Long: "It's short.", Flags: append([]flags.Flag{own}, table...)}, {Name: "sleep", Args: "TIME", Doc: "wait"}, {Name: "store ls", Doc: "list", Flags: []flags.Flag{own}}, {Name: "store gc", Doc: "collect"}},
 		Variables: []flags.Variable{{Name: "FF_OLD", State: flags.Noted, Doc: "always so"}, {Name: "OTHER", Doc: "something"}},
-		Families:  []string{"STRAKE_", "FF_"}, Absent: map[string]string{"later": "not in this release"},
+		Families:  []string{"STRAKE_", "FF_"},
 	}
 }
 
@@ -109,7 +109,6 @@ func TestMistakes(t *testing.T) {
 		{"--nothing", "--nothing: there is no such flag"},
 		{"--contxt .", "--contxt: there is no such flag (did you mean --context?)"},
 		{"-q", "-q: there is no such flag"},
-		{"--later=x", "--later: not in this release"},
 		{"-context .", "-context: a long name wants two dashes, --context"},
 		{"--context", "--context: wants a value"},
 		{"-c", "-c: wants a value"},

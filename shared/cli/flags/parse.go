@@ -185,12 +185,7 @@ func (l *lineParser) add(f *Flag, typed, value string) {
 }
 
 func (l *lineParser) unknown(typed string) {
-	name := strings.TrimLeft(typed, "-")
-	if why, ok := l.p.Absent[name]; ok {
-		l.fail("%s: %s", typed, why)
-		return
-	}
-	l.fail("%s: there is no such flag%s", typed, l.near(name))
+	l.fail("%s: there is no such flag%s", typed, l.near(strings.TrimLeft(typed, "-")))
 }
 
 // near names the flag that may have been meant.

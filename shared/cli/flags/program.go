@@ -42,8 +42,6 @@ type Program struct {
 	// Shared are such beginnings that other programs have, too: of these only what
 	// is nearly a name of this program is reported.
 	Shared []string
-	// Absent are flags that are known, and refused for the reason given.
-	Absent map[string]string
 	// OneDash takes long names behind one dash, too, as Go's package flag does.
 	// Joined short names are not taken then where they are a long one.
 	OneDash bool

@@ -87,7 +87,7 @@ func (s *Surface) Whole(t *testing.T) {
 	for _, r := range s.Rows {
 		listed[r.Kind+" "+r.Name] = true
 		if r.Kind == "flag" && !s.known(strings.TrimLeft(r.Name, "-")) {
-			t.Errorf("flag %s is neither offered nor refused", r.Name)
+			t.Errorf("flag %s is not offered", r.Name)
 		}
 	}
 	for _, f := range s.Program.Flags {
@@ -95,11 +95,6 @@ func (s *Surface) Whole(t *testing.T) {
 			if (i > 0 || f.State != flags.New) && !listed["flag --"+n] {
 				t.Errorf("flag --%s has no row", n)
 			}
-		}
-	}
-	for name := range s.Program.Absent {
-		if len(name) > 1 && !listed["flag --"+name] {
-			t.Errorf("flag --%s has no row", name)
 		}
 	}
 	for _, v := range append(slices.Clone(s.Program.Variables), s.Extra...) {
@@ -122,10 +117,9 @@ func (s *Surface) Whole(t *testing.T) {
 	}
 }
 
-// known tells whether a flag is, be it refused.
+// known tells whether there is a flag.
 func (s *Surface) known(name string) bool {
-	_, refused := s.Program.Absent[name]
-	return refused || slices.ContainsFunc(s.Program.Flags, func(f flags.Flag) bool {
+	return slices.ContainsFunc(s.Program.Flags, func(f flags.Flag) bool {
 		return f.Name == name || slices.Contains(f.Aliases, name)
 	})
 }
@@ -134,7 +128,7 @@ func (s *Surface) script(t *testing.T, r Row) {
 	t.Helper()
 	name := r.Kind + "-" + strings.TrimLeft(r.Name, "-") + ".txtar"
 	text := contains(t, filepath.Join("testdata/surface", name), "exec")
-	if _, refused := s.Program.Absent[strings.TrimLeft(r.Name, "-")]; r.Kind != "flag" || refused {
+	if r.Kind != "flag" {
 		return
 	}
 	for _, part := range []string{"# parse\n", "# effect\n", "# bad value\n"} {
@@ -144,12 +138,9 @@ func (s *Surface) script(t *testing.T, r Row) {
 	}
 }
 
-// used wants a script that gives the flag, unless it is refused by name.
+// used wants a script that gives the flag.
 func (s *Surface) used(t *testing.T, flag string) {
 	t.Helper()
-	if _, refused := s.Program.Absent[strings.TrimLeft(flag, "-")]; refused {
-		return
-	}
 	scripts, err := filepath.Glob("testdata/*/*.txtar")
 	if err != nil {
 		t.Fatal(err)
