@@ -125,6 +125,19 @@ func mediaTypeOf(t remote.Taggable, raw []byte) (types.MediaType, error) {
 // putManifest writes a manifest under a tag or its digest and returns the
 // answer's headers. Unlike commit it leaves subjects to the caller.
 func (s *session) putManifest(ctx context.Context, id string, mt types.MediaType, raw []byte) (http.Header, error) {
+	for attempt := 0; ; attempt++ {
+		header, err := s.putManifestOnce(ctx, id, mt, raw)
+		// Another who uploads the same blob can have a registry forget it for a moment.
+		if err == nil || attempt >= s.c.retry.extra || !blobsUnknownYet(err) {
+			return header, err
+		}
+		if err := sleep(ctx, s.c.retry.pause(attempt)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *session) putManifestOnce(ctx context.Context, id string, mt types.MediaType, raw []byte) (http.Header, error) {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.url("manifests", id).String(), bytes.NewReader(raw))
 	if err != nil {

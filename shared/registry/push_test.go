@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/strake-build/strake/shared/registry"
@@ -288,6 +289,30 @@ func TestBlobsNotSeenYet(t *testing.T) {
 	s := registrytest.New(t)
 	s.Fail(registrytest.Fault{Method: http.MethodPut, Path: "/manifests/", Times: 2, Status: 404, Body: `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"?"}]}`})
 	if _, err := pusher(t, client(t, registry.Options{}), s.Ref("app:1")).Push(t.Context(), registrytest.Image(t, "linux/amd64")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBlobsOfAnAmendmentNotSeenYet(t *testing.T) {
+	s := registrytest.New(t)
+	img := registrytest.Image(t, "linux/amd64")
+	s.Push(t, "app:1", img)
+	raw, err := img.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mt, err := img.MediaType()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Fail(registrytest.Fault{Method: http.MethodPut, Path: "/manifests/", Times: 2, Status: 400, Body: `{"errors":[{"code":"DIGEST_INVALID","message":"?"},{"code":"MANIFEST_BLOB_UNKNOWN","message":"?"}]}`})
+	_, err = pusher(t, client(t, registry.Options{}), s.Ref("app:2")).Amend(t.Context(), func(old *registry.Document) (remote.Taggable, error) {
+		if old != nil {
+			return nil, nil
+		}
+		return registry.Manifest{Type: mt, Raw: raw}, nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
