@@ -13,7 +13,7 @@ func TestMaterialize(t *testing.T) {
 	officially(t, func(t *testing.T, env Environment) {
 		c := bed.Shell(t, env)
 		context := filepath.Join(c.dir, "context")
-		dockerfile := "FROM busybox AS other\nRUN echo other >/made\nFROM busybox\nCOPY Dockerfile /copied\nRUN echo made >/made\nCOPY --from=other /made /others\n"
+		dockerfile := "FROM busybox AS other\nRUN echo other >/etc/made\nFROM busybox\nCOPY Dockerfile /etc/copied\nRUN echo made >/etc/made\nCOPY --from=other /etc/made /etc/others\n"
 		if err := writeFile(filepath.Join(context, "Dockerfile"), dockerfile, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -22,7 +22,7 @@ func TestMaterialize(t *testing.T) {
 		}
 		c.Mount(t, context, "/workspace", false)
 		build := strings.Join(bed.Command(c, false, bed.Kit.NewRef("materialize"), "--materialize", "--cache", "--cache-repo", "oci:/workspace/cache"), " ")
-		look := " && /busybox/cat /made /others && /busybox/test -s /copied && "
+		look := " && /busybox/cat /etc/made /etc/others && /busybox/test -s /etc/copied && "
 		run, err := c.Run(t.Context(), []string{"/busybox/sh", "-c", build + look + build + look + "/busybox/echo end"})
 		if err != nil || run.Code != 0 {
 			t.Fatalf("%v: the script ended with %d:\n%s", err, run.Code, lastLines(run.Stderr, 60))
