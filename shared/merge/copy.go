@@ -57,7 +57,7 @@ func (m *Merger) copyAllReferrers(ctx context.Context, n node, to *registry.Push
 	if depth == 0 {
 		return fmt.Errorf("%s: indexes in indexes, more than %d deep", n.desc.Digest, deepest)
 	}
-	if err := m.copyReferrers(ctx, n, to, deepest); err != nil {
+	if err := m.copyReferrers(ctx, n, to); err != nil {
 		return err
 	}
 	idx, err := n.index()

@@ -89,7 +89,7 @@ func (m *Merger) children(ctx context.Context, p *Plan, to *registry.Pusher) err
 		return nil
 	}
 	for _, mb := range p.members {
-		if err := m.copyReferrers(ctx, mb.node, to, deepest); err != nil {
+		if err := m.copyReferrers(ctx, mb.node, to); err != nil {
 			return err
 		}
 	}
@@ -151,25 +151,18 @@ func hasSubject(raw []byte) bool {
 
 // copyReferrers sends what refers to a manifest after it, and what refers to
 // that, and so on.
-func (m *Merger) copyReferrers(ctx context.Context, n node, to *registry.Pusher, depth int) error {
-	if n.at.repository() == to.Repository() || depth == 0 {
+func (m *Merger) copyReferrers(ctx context.Context, n node, to *registry.Pusher) error {
+	if n.at.repository() == to.Repository() {
 		return nil
 	}
-	list, err := n.at.referrers(ctx, n.desc)
-	if err != nil {
-		return err
-	}
-	for _, d := range list {
-		c, err := n.child(ctx, d)
-		if err != nil {
-			return err
-		}
+	err := eachReferrer(ctx, n, deepest, func(c node) error {
 		if err := push(ctx, c, to); err != nil {
 			return err
 		}
-		if err := m.copyReferrers(ctx, c, to, depth-1); err != nil {
-			return err
-		}
+		return m.copyCosignTags(ctx, c, to)
+	})
+	if err != nil {
+		return err
 	}
 	return m.copyCosignTags(ctx, n, to)
 }
